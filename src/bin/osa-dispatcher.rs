@@ -1,0 +1,3 @@
+//! The server that wakes the agents.
+
+fn main() {}

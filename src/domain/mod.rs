@@ -1,0 +1,5 @@
+//! The words and rules of server push: pure values and functions, without I/O, clock, randomness or async.
+
+pub mod ids;
+pub mod secret;
+pub mod time;

@@ -1,0 +1,19 @@
+//! osa: server push for managed hosts.
+//!
+//! `osa-dispatcher` watches a database for actions that are due and wakes the `osad` agent on the client over TLS;
+//! the agent runs its check command at once. Both programs are built from this library.
+//!
+//! | Room | Holds | May import |
+//! |---|---|---|
+//! | [`domain`] | the push life cycle and its words; pure | nothing |
+//! | [`protocol`] | bytes to meaning: XMPP, SASL, signatures, XML-RPC; pure | `domain` |
+//! | `ports` | what the actors need from outside, as traits | `domain`, `protocol` |
+//! | `actors` | who tells whom, when, and what happens if nobody answers | `domain`, `protocol`, `ports` |
+//! | `store`, `net`, `host` | databases; sockets and TLS; files, clocks and processes | all but `actors`, `compose` |
+//! | `settings`, `telemetry` | configuration; logs | `domain` |
+//! | `compose` | the composition root of each program | everything |
+//!
+//! `tests/architecture.rs` enforces the table.
+
+pub mod domain;
+pub mod protocol;
