@@ -1,5 +1,6 @@
 //! The words and rules of server push: pure values and functions, without I/O, clock, randomness or async.
 
 pub mod ids;
+pub mod push;
 pub mod secret;
 pub mod time;

@@ -39,7 +39,10 @@ impl Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -47,7 +50,10 @@ impl Sub<Duration> for Timestamp {
     type Output = Self;
 
     fn sub(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -66,6 +72,9 @@ mod tests {
         let early = Timestamp::from_secs(10);
 
         assert_eq!(early.saturating_since(early + Duration::from_secs(5)), Duration::ZERO);
-        assert_eq!((early + Duration::from_secs(5)).saturating_since(early), Duration::from_secs(5));
+        assert_eq!(
+            (early + Duration::from_secs(5)).saturating_since(early),
+            Duration::from_secs(5)
+        );
     }
 }

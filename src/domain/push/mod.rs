@@ -1,0 +1,3 @@
+//! The push life cycle: what is due, what an answer means, who retries.
+
+pub mod client;
