@@ -16,4 +16,6 @@
 //! `tests/architecture.rs` enforces the table.
 
 pub mod domain;
+#[cfg(feature = "host")]
+pub mod ports;
 pub mod protocol;

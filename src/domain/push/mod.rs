@@ -1,3 +1,5 @@
 //! The push life cycle: what is due, what an answer means, who retries.
 
+pub mod action;
 pub mod client;
+pub mod request;

@@ -1,0 +1,71 @@
+//! What the push life cycle reads and writes.
+
+use async_trait::async_trait;
+
+use crate::domain::ids::{ClientName, Incarnation, RequestNumber, SystemId};
+use crate::domain::push::action::{CoveredAction, SystemWork};
+use crate::domain::push::client::Client;
+use crate::domain::push::request::{Entry, PushRecord};
+use crate::domain::time::Timestamp;
+use crate::ports::store::StoreError;
+
+/// A request to be recorded before it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The system to wake.
+    pub system: SystemId,
+    /// The request's number; the claim fails if the database gave it out already.
+    pub number: RequestNumber,
+    /// The actions due now.
+    pub covers: Vec<CoveredAction>,
+}
+
+/// What became of a [`Claim`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimOutcome {
+    /// Recorded: sign with exactly this.
+    Granted(Client),
+    /// A request of this system has a live lease, or the number is taken: read the record anew.
+    Refused,
+    /// The system, or its registration, is gone.
+    Gone,
+}
+
+/// Use cases of the poller and of sessions.
+#[async_trait]
+pub trait PushStore: Send + Sync + 'static {
+    /// Starts this node: counts its incarnation, voids what older ones had claimed or sent, and makes every system
+    /// offline until its client is back.
+    async fn start_node(&self, node: &str, now: Timestamp) -> Result<Incarnation, StoreError>;
+
+    /// The registration that owns this full JID; of several, the one whose name last signed validly, else the newest.
+    async fn client_by_jid(&self, jid: &str) -> Result<Option<Client>, StoreError>;
+
+    /// The registration with this client name.
+    async fn client_by_name(&self, name: &ClientName) -> Result<Option<Client>, StoreError>;
+
+    /// The recorded life cycle and the pending work of systems that just became pushable. Systems that are gone are
+    /// left out.
+    async fn push_records(&self, systems: &[SystemId]) -> Result<Vec<(PushRecord, SystemWork)>, StoreError>;
+
+    /// Systems whose actions, name, key or JID may have changed since the last call; a hint, not the truth.
+    async fn changed_systems(&self) -> Result<Vec<SystemId>, StoreError>;
+
+    /// The pending work of these systems: the truth. Systems that are gone are left out.
+    async fn work(&self, systems: &[SystemId]) -> Result<Vec<SystemWork>, StoreError>;
+
+    /// Records requests, each under "no live lease", in one transaction; one outcome per claim, in order.
+    async fn claim(
+        &self,
+        claims: &[Claim],
+        node: Incarnation,
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<ClaimOutcome>, StoreError>;
+
+    /// Applies steps in order, in one transaction: all or none.
+    async fn record(&self, entries: &[Entry]) -> Result<(), StoreError>;
+
+    /// Removes ended requests and run ids that are older than `cutoff` and concern no pending action; how many requests.
+    async fn prune(&self, cutoff: Timestamp) -> Result<usize, StoreError>;
+}
