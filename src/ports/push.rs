@@ -2,34 +2,12 @@
 
 use async_trait::async_trait;
 
-use crate::domain::ids::{ClientName, Incarnation, RequestNumber, SystemId};
-use crate::domain::push::action::{CoveredAction, SystemWork};
+use crate::domain::ids::{ClientName, Incarnation, SystemId};
+use crate::domain::push::action::SystemWork;
 use crate::domain::push::client::Client;
-use crate::domain::push::request::{Entry, PushRecord};
+use crate::domain::push::request::{Claim, ClaimOutcome, Entry, PushRecord};
 use crate::domain::time::Timestamp;
 use crate::ports::store::StoreError;
-
-/// A request to be recorded before it is sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
-    /// The system to wake.
-    pub system: SystemId,
-    /// The request's number; the claim fails if the database gave it out already.
-    pub number: RequestNumber,
-    /// The actions due now.
-    pub covers: Vec<CoveredAction>,
-}
-
-/// What became of a [`Claim`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClaimOutcome {
-    /// Recorded: sign with exactly this.
-    Granted(Client),
-    /// A request of this system has a live lease, or the number is taken: read the record anew.
-    Refused,
-    /// The system, or its registration, is gone.
-    Gone,
-}
 
 /// Use cases of the poller and of sessions.
 #[async_trait]
@@ -43,6 +21,9 @@ pub trait PushStore: Send + Sync + 'static {
 
     /// The registration with this client name.
     async fn client_by_name(&self, name: &ClientName) -> Result<Option<Client>, StoreError>;
+
+    /// The registration of this system.
+    async fn client_of_system(&self, system: SystemId) -> Result<Option<Client>, StoreError>;
 
     /// The recorded life cycle and the pending work of systems that just became pushable. Systems that are gone are
     /// left out.

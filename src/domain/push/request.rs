@@ -10,7 +10,7 @@
 
 use crate::domain::ids::{RequestNumber, SystemId};
 use crate::domain::push::action::CoveredAction;
-use crate::domain::push::client::{Refusal, RunReport, RunStart};
+use crate::domain::push::client::{Client, Refusal, RunReport, RunStart};
 use crate::domain::time::Timestamp;
 
 /// Why a request is taken for lost.
@@ -24,8 +24,6 @@ pub enum LossReason {
     NodeRestarted,
     /// It was answered, but after a reconnect the agent neither announced nor reported it.
     Forgotten,
-    /// No report came within the longest time a request may hold its slot.
-    Overdue,
     /// The session was gone, or too slow, before it could be sent.
     NotSent,
 }
@@ -107,6 +105,28 @@ pub struct PushRecord {
     pub wait: Option<Wait>,
 }
 
+/// A request to be recorded before it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The system to wake.
+    pub system: SystemId,
+    /// The request's number; the claim fails if the database gave it out already.
+    pub number: RequestNumber,
+    /// The actions due now.
+    pub covers: Vec<CoveredAction>,
+}
+
+/// What became of a [`Claim`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimOutcome {
+    /// Recorded: sign with exactly this.
+    Granted(Client),
+    /// A request of this system has a live lease, or the number is taken: read the record anew.
+    Refused,
+    /// The system, or its registration, is gone.
+    Gone,
+}
+
 /// One step of a request or a system, to be recorded with its time.
 ///
 /// The store applies a batch in order, in one transaction. What moves action rows, it does only in standalone
@@ -123,13 +143,14 @@ pub enum Step {
     Lost(RequestNumber, LossReason),
     /// A run began that covers every answered request up to `covers`.
     Started(RunStart),
-    /// A run ended. A run id that is known already changes nothing. Every open answered request up to `covers` is
-    /// finished. Standalone, per covered action whose version is unchanged: success completes it, failure takes one
-    /// of its tries and fails it with the last one; a failed action fails those that depend on it.
+    /// A run ended. A run id that is known already changes nothing. Every request up to `covers` that was neither
+    /// finished nor refused is finished, those taken for lost included: the run began after their receipt.
+    /// Standalone, per covered action whose version is unchanged: success completes it, failure takes one of its
+    /// tries and fails it with the last one; a failed action fails those that depend on it.
     Finished(RunReport),
-    /// Standalone with an existing agent: the given request was the second one answered, so its actions are completed
-    /// with "delivered, result unknown", and the request is finished.
-    Delivered(RequestNumber),
+    /// Standalone with an existing agent: answered requests, the last one this, have covered these actions for long
+    /// enough; they are completed with "delivered, result unknown", and the request is finished.
+    Delivered(RequestNumber, Vec<CoveredAction>),
     /// The system waits; `None` ends the pause.
     Waiting(Option<Wait>),
     /// A new agent announced itself under the client's present name.
