@@ -1,1 +1,4 @@
 //! Bytes to meaning and back: pure, without I/O, clock or randomness.
+
+pub mod codec;
+pub mod ns;

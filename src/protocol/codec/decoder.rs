@@ -1,0 +1,212 @@
+//! The reading side of the codec.
+
+use minidom::Element;
+use rxml::error::EndOrError;
+use rxml::{AttrMap, Event, Options, Parse, Parser, QName, WithOptions};
+
+use super::error::{CodecError, from_xml};
+use super::header::StreamHeader;
+use crate::protocol::ns;
+
+/// The longest name or attribute value, in bytes. A JID has at most 3 071; the reader reserves this much while it
+/// is inside a tag, so it bounds the memory of a client that stops there.
+const TOKEN_BYTES_MAX: usize = 4_096;
+
+/// What a peer may send at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one stanza or header.
+    pub stanza_bytes: usize,
+    /// Levels of nesting, the stream element included.
+    pub depth: usize,
+    /// Attributes of one element, namespace declarations not counted.
+    pub attributes: usize,
+}
+
+impl Limits {
+    /// Before login: RFC 6120 (section 13.12) lets nobody go below 10 000 bytes, and strangers get no more.
+    pub const BEFORE_LOGIN: Self = Self {
+        stanza_bytes: 10_000,
+        depth: 16,
+        attributes: 32,
+    };
+    /// After login: room for an announcement with many reports.
+    pub const AFTER_LOGIN: Self = Self {
+        stanza_bytes: 65_536,
+        ..Self::BEFORE_LOGIN
+    };
+}
+
+/// One complete piece of a stream.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Frame {
+    /// The opening tag.
+    Open(StreamHeader),
+    /// A first-level child, complete.
+    Stanza(Element),
+    /// The closing tag; nothing may follow.
+    Close,
+}
+
+/// Reads one XML stream. After an error or [`Frame::Close`] it is of no more use; a restarted stream gets a new one.
+pub struct Decoder {
+    parser: Parser,
+    limits: Limits,
+    /// Bytes taken since the last complete frame.
+    taken: usize,
+    opened: bool,
+    /// The open elements of the stanza being read, outermost first.
+    path: Vec<Element>,
+}
+
+impl Decoder {
+    /// Makes a reader that expects the header of a stream.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            parser: Parser::with_options(Options {
+                max_token_length: TOKEN_BYTES_MAX,
+                ..Options::default()
+            }),
+            limits,
+            taken: 0,
+            opened: false,
+            path: Vec::new(),
+        }
+    }
+
+    /// Changes the limits, for what has not been read yet.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Takes bytes off the front of `input` until a frame is complete; `None` when all of it was taken before that.
+    ///
+    /// # Errors
+    ///
+    /// The stream has to end; see [`CodecError::condition`].
+    pub fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, CodecError> {
+        loop {
+            if self.taken == 0 {
+                // Key to cheap keep-alives: white space between stanzas never reaches the parser.
+                *input = input.trim_ascii_start();
+                let Some(first) = input.first() else {
+                    return Ok(None);
+                };
+                if !self.opened && *first != b'<' {
+                    // Somebody who speaks another protocol; the parser would wait for a tag.
+                    return Err(CodecError::NotWellFormed);
+                }
+            }
+            let Some(event) = self.next_event(input)? else {
+                return Ok(None);
+            };
+            if let Some(frame) = self.handle(event)? {
+                self.taken = 0;
+                return Ok(Some(frame));
+            }
+        }
+    }
+
+    /// Whether the last byte read ended a frame (or was white space after one).
+    pub fn is_between_frames(&self) -> bool {
+        self.taken == 0
+    }
+
+    /// Gives memory back that only a busy reader needs; to be called when a read ended and nothing more is waiting.
+    pub fn release_memory(&mut self) {
+        self.parser.release_temporaries();
+        if self.path.is_empty() {
+            self.path = Vec::new();
+        }
+    }
+
+    /// Lets the parser see no byte beyond the limit. It is asked even without new bytes: one tag can be two events.
+    fn next_event(&mut self, input: &mut &[u8]) -> Result<Option<Event>, CodecError> {
+        let limit = self.limits.stanza_bytes;
+        let room = limit.saturating_sub(self.taken).min(input.len());
+        let (mut window, beyond) = input.split_at(room);
+        let result = self.parser.parse(&mut window, false);
+        let used = room - window.len();
+        self.taken += used;
+        *input = input.get(used..).unwrap_or_default();
+        match result {
+            Ok(event) => Ok(event),
+            Err(EndOrError::NeedMoreData) if beyond.is_empty() => Ok(None),
+            Err(EndOrError::NeedMoreData) => Err(CodecError::TooLong { limit }),
+            Err(EndOrError::Error(error)) => Err(from_xml(error, limit)),
+        }
+    }
+
+    fn handle(&mut self, event: Event) -> Result<Option<Frame>, CodecError> {
+        match event {
+            Event::XmlDeclaration(..) => Ok(None),
+            Event::StartElement(_, name, attributes) if self.opened => self.start(name, attributes),
+            Event::StartElement(_, name, attributes) => self.open(name, attributes).map(Some),
+            Event::EndElement(_) => Ok(self.end()),
+            Event::Text(_, text) => self.text(&text).map(|()| None),
+        }
+    }
+
+    fn open(&mut self, (namespace, name): QName, attributes: AttrMap) -> Result<Frame, CodecError> {
+        self.check_attributes(&attributes)?;
+        if namespace != ns::STREAM {
+            return Err(CodecError::NotAStreamNamespace);
+        }
+        if name != "stream" {
+            return Err(CodecError::NotAStream);
+        }
+        self.opened = true;
+        // Between stanzas text is an error or white space; either is better known at once.
+        self.parser.set_text_buffering(false);
+        Ok(Frame::Open(StreamHeader::from_attributes(attributes)))
+    }
+
+    fn start(&mut self, (namespace, name): QName, attributes: AttrMap) -> Result<Option<Frame>, CodecError> {
+        self.check_attributes(&attributes)?;
+        // The stream element is one level, this element another.
+        if self.path.len() + 2 > self.limits.depth {
+            return Err(CodecError::TooDeep {
+                limit: self.limits.depth,
+            });
+        }
+        if self.path.is_empty() {
+            self.parser.set_text_buffering(true);
+        }
+        let mut element = Element::bare(name, namespace);
+        *element.attrs_mut() = attributes;
+        self.path.push(element);
+        Ok(None)
+    }
+
+    fn end(&mut self) -> Option<Frame> {
+        let Some(element) = self.path.pop() else {
+            return Some(Frame::Close);
+        };
+        if let Some(parent) = self.path.last_mut() {
+            parent.append_child(element);
+            return None;
+        }
+        self.parser.set_text_buffering(false);
+        Some(Frame::Stanza(element))
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), CodecError> {
+        if let Some(element) = self.path.last_mut() {
+            element.append_text(text);
+            return Ok(());
+        }
+        if text.trim_ascii_start().is_empty() {
+            return Ok(());
+        }
+        Err(CodecError::TextBetweenStanzas)
+    }
+
+    fn check_attributes(&self, attributes: &AttrMap) -> Result<(), CodecError> {
+        if attributes.len() > self.limits.attributes {
+            return Err(CodecError::TooManyAttributes {
+                limit: self.limits.attributes,
+            });
+        }
+        Ok(())
+    }
+}

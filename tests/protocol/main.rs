@@ -1,0 +1,3 @@
+//! The protocol core, seen from outside.
+
+mod codec;
