@@ -1,5 +1,7 @@
 //! The words and rules of server push: pure values and functions, without I/O, clock, randomness or async.
 
+pub mod backoff;
+pub mod check;
 pub mod ids;
 pub mod push;
 pub mod secret;
