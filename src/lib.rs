@@ -15,7 +15,11 @@
 //!
 //! `tests/architecture.rs` enforces the table.
 
+#[cfg(feature = "host")]
+pub mod actors;
 pub mod domain;
+#[cfg(feature = "host")]
+pub mod net;
 #[cfg(feature = "host")]
 pub mod ports;
 pub mod protocol;

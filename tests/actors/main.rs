@@ -1,0 +1,3 @@
+//! Actors under paused time, in-memory pipes and loopback.
+
+mod supervision;
