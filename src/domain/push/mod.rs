@@ -2,4 +2,7 @@
 
 pub mod action;
 pub mod client;
+pub mod planner;
+pub mod policy;
 pub mod request;
+pub mod system;

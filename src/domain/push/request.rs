@@ -49,10 +49,6 @@ pub enum WaitReason {
     Rebooting,
     /// An action was picked up and nothing more was heard.
     Stuck,
-    /// A slot must become free (`notify_threshold`).
-    NoSlot,
-    /// The rate of requests is spent (`pushes_per_second`).
-    RateLimited,
 }
 
 /// The pause before a system's next request.
@@ -73,7 +69,7 @@ pub enum RequestState {
     Claimed,
     /// Written to the client's connection.
     Sent,
-    /// The agent received it; a new agent will start a check after it.
+    /// The agent received it and will start a check after it.
     Answered,
     /// The run that covers it has begun.
     Started(RunStart),
@@ -135,8 +131,11 @@ pub enum ClaimOutcome {
 pub enum Step {
     /// The request was written to the connection.
     Sent(RequestNumber),
-    /// The agent received it. Standalone: covered actions that are queued become picked up.
+    /// The agent received it, and starts a check after this receipt. Standalone: covered actions that are queued
+    /// become picked up.
     Answered(RequestNumber),
+    /// An existing agent received it, which promises nothing; the request has ended. Actions stay as they are.
+    Received(RequestNumber),
     /// The agent will not run the check for it.
     Refused(RequestNumber, Refusal),
     /// The request ended without effect.

@@ -1,0 +1,426 @@
+//! The life cycle of one system, driven through a planner: what the rules say, case by case.
+
+use std::time::Duration;
+
+use crate::domain::ids::{ActionId, ClientName, ConnectionId, RequestNumber, RunId, SystemId};
+use crate::domain::push::action::{ActionKind, ActionVersion, PendingAction, Progress, SystemWork};
+use crate::domain::push::client::{AgentKind, Announcement, Client, ClientEvent, Refusal, RunEnd, RunReport, RunStart};
+use crate::domain::push::planner::{Effect, Planner};
+use crate::domain::push::policy::{Authority, Policy};
+use crate::domain::push::request::{
+    Claim, ClaimOutcome, LossReason, OpenRequest, PushRecord, RequestState, Step, WaitReason,
+};
+use crate::domain::push::system::Opening;
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
+
+const SYSTEM: SystemId = SystemId(1);
+const CONNECTION: ConnectionId = ConnectionId(7);
+const START: Timestamp = Timestamp::from_secs(1_000_000);
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+fn queued(id: i64) -> PendingAction {
+    PendingAction {
+        id: ActionId(id),
+        version: ActionVersion {
+            row: id,
+            earliest: START,
+        },
+        progress: Progress::Queued,
+        kind: ActionKind::Ordinary,
+    }
+}
+
+fn work(actions: &[PendingAction]) -> SystemWork {
+    SystemWork {
+        system: SYSTEM,
+        actions: actions.to_vec(),
+        last_change: None,
+    }
+}
+
+fn client() -> Client {
+    Client {
+        system: SYSTEM,
+        name: ClientName("name".into()),
+        shared_key: Secret::new("key"),
+        jid: "osad-1@sat.example.com/osad".into(),
+        announced: true,
+    }
+}
+
+/// A planner with one system and a clock, whose claims are granted and sent as soon as they are made.
+struct Bench {
+    planner: Planner,
+    now: Timestamp,
+    steps: Vec<Step>,
+    requests: Vec<Claim>,
+    pings: usize,
+    rereads: usize,
+}
+
+impl Bench {
+    fn new(kind: AgentKind, authority: Authority, actions: &[PendingAction]) -> Self {
+        Self::opened(kind, authority, actions, PushRecord::default(), Announcement::default())
+    }
+
+    fn opened(
+        kind: AgentKind,
+        authority: Authority,
+        actions: &[PendingAction],
+        record: PushRecord,
+        announcement: Announcement,
+    ) -> Self {
+        let planner = Planner::new(Policy {
+            authority,
+            ..Policy::default()
+        });
+        let mut bench = Self {
+            planner,
+            now: START,
+            steps: vec![],
+            requests: vec![],
+            pings: 0,
+            rereads: 0,
+        };
+        let announcement = Some(announcement);
+        let opening = Opening {
+            connection: CONNECTION,
+            kind,
+            announcement,
+            record,
+            work: work(actions),
+        };
+        bench.planner.open(SYSTEM, opening, bench.now);
+        bench.settle();
+        bench
+    }
+
+    fn settle(&mut self) {
+        self.planner.advance(self.now);
+        while let Some(effect) = self.planner.poll_effect() {
+            match effect {
+                Effect::Claim(claims, lease_until) => {
+                    for claim in claims {
+                        let outcome = ClaimOutcome::Granted(client());
+                        self.planner.claimed(&claim, lease_until, outcome, self.now);
+                        self.requests.push(claim);
+                    }
+                }
+                Effect::Deliver { system, number, .. } => self.planner.sent(system, number, self.now),
+                Effect::Ping { .. } => self.pings += 1,
+                Effect::Record(entry) => self.steps.push(entry.step),
+                Effect::Reread(_) => self.rereads += 1,
+                Effect::Reload(_) => {}
+            }
+        }
+    }
+
+    fn after(&mut self, pause: Duration) -> &mut Self {
+        let end = self.now + pause;
+        while let Some(next) = self.planner.next_deadline().filter(|&next| next <= end) {
+            self.now = next;
+            self.settle();
+        }
+        self.now = end;
+        self.settle();
+        self
+    }
+
+    fn hear(&mut self, event: ClientEvent) -> &mut Self {
+        self.planner.hear(SYSTEM, CONNECTION, event, self.now);
+        self.settle();
+        self
+    }
+
+    fn observe(&mut self, actions: &[PendingAction]) -> &mut Self {
+        self.planner.observe(work(actions), self.now);
+        self.settle();
+        self
+    }
+
+    fn accept(&mut self) -> &mut Self {
+        let number = self.requests.last().expect("a request was made").number;
+        self.hear(ClientEvent::Accepted(number))
+    }
+
+    fn sent(&self) -> usize {
+        self.requests.len()
+    }
+}
+
+fn report(number: i64, end: RunEnd) -> RunReport {
+    RunReport {
+        run: RunId([1; 16]),
+        covers: RequestNumber(number),
+        end,
+        run_time: secs(2),
+    }
+}
+
+#[test]
+fn queued_action_is_requested_at_once() {
+    let bench = Bench::new(AgentKind::New, Authority::Dispatcher, &[queued(1)]);
+
+    assert_eq!(bench.sent(), 1);
+    assert_eq!(bench.requests[0].number, RequestNumber(1));
+    assert_eq!(bench.requests[0].covers[0].action, ActionId(1));
+}
+
+#[test]
+fn future_action_waits_for_its_time() {
+    let mut later = queued(1);
+    later.version.earliest = START + secs(3600);
+    let mut bench = Bench::new(AgentKind::New, Authority::Dispatcher, &[later]);
+
+    assert_eq!(bench.after(secs(3599)).sent(), 0);
+    assert_eq!(bench.after(secs(1)).sent(), 1);
+}
+
+#[test]
+fn second_request_waits_for_the_first_to_be_answered() {
+    let mut bench = Bench::new(AgentKind::New, Authority::Dispatcher, &[queued(1)]);
+
+    assert_eq!(bench.observe(&[queued(1), queued(2)]).sent(), 1);
+    assert_eq!(bench.accept().sent(), 2);
+    let covered: Vec<_> = bench.requests[1]
+        .covers
+        .iter()
+        .map(|covered| covered.action.0)
+        .collect();
+    assert_eq!(covered, [1, 2]);
+}
+
+#[test]
+fn new_version_of_an_answered_action_is_requested_again() {
+    let mut bench = Bench::new(AgentKind::New, Authority::Dispatcher, &[queued(1)]);
+    let mut rescheduled = queued(1);
+    rescheduled.version.row = 99;
+
+    assert_eq!(bench.accept().sent(), 1);
+    assert_eq!(bench.observe(&[rescheduled]).sent(), 2);
+}
+
+#[test]
+fn answered_request_of_a_new_agent_waits_half_an_hour_for_its_report() {
+    let mut bench = Bench::new(AgentKind::New, Authority::Dispatcher, &[queued(1)]);
+    bench.accept();
+
+    assert_eq!(bench.after(secs(30 * 60 - 1)).sent(), 1);
+    assert_eq!(bench.after(secs(1)).sent(), 2);
+    bench.accept();
+    assert_eq!(bench.after(secs(60 * 60 - 1)).sent(), 2);
+    assert_eq!(bench.after(secs(1)).sent(), 3);
+}
+
+#[test]
+fn failed_check_is_repeated_after_a_minute_doubling() {
+    let mut bench = Bench::new(AgentKind::New, Authority::Dispatcher, &[queued(1)]);
+    for pause in [60, 120, 240, 480, 900, 900] {
+        let number = bench.requests.last().expect("a request was made").number;
+        bench
+            .accept()
+            .hear(ClientEvent::Finished(report(number.0, RunEnd::Exited(1))))
+            .observe(&[queued(1)]);
+        let before = bench.sent();
+
+        assert_eq!(bench.after(secs(pause - 1)).sent(), before, "{pause} s");
+        assert_eq!(bench.after(secs(1)).sent(), before + 1, "{pause} s");
+    }
+}
+
+#[test]
+fn finished_report_rereads_before_anything_is_asked_again() {
+    let mut bench = Bench::new(AgentKind::New, Authority::Satellite, &[queued(1)]);
+    bench.accept().hear(ClientEvent::Finished(report(1, RunEnd::Exited(0))));
+
+    assert_eq!(bench.rereads, 1);
+    assert_eq!(bench.after(secs(3600)).sent(), 1);
+    assert_eq!(bench.observe(&[queued(1)]).sent(), 2);
+}
+
+#[test]
+fn refused_request_is_repeated_after_a_minute() {
+    let mut bench = Bench::new(AgentKind::New, Authority::Dispatcher, &[queued(1)]);
+    bench.hear(ClientEvent::Refused(RequestNumber(1), Refusal::Disabled));
+
+    assert_eq!(bench.after(secs(59)).sent(), 1);
+    assert_eq!(bench.after(secs(1)).sent(), 2);
+    assert!(
+        bench
+            .steps
+            .contains(&Step::Refused(RequestNumber(1), Refusal::Disabled))
+    );
+}
+
+#[test]
+fn silent_new_agent_is_asked_three_times_then_pinged_then_each_quarter_of_an_hour() {
+    let mut bench = Bench::new(AgentKind::New, Authority::Dispatcher, &[queued(1)]);
+
+    assert_eq!(bench.after(secs(60)).sent(), 2);
+    assert_eq!(bench.after(secs(60)).sent(), 3);
+    assert_eq!((bench.after(secs(60)).sent(), bench.pings), (3, 1));
+    bench.after(secs(60));
+    assert_eq!(
+        bench.steps.iter().filter(|step| **step == Step::Online(false)).count(),
+        1
+    );
+    assert_eq!(bench.after(secs(15 * 60 - 1)).sent(), 3);
+    assert_eq!(bench.after(secs(1)).sent(), 4);
+    bench.hear(ClientEvent::Ponged);
+    assert_eq!(
+        bench.steps.iter().filter(|step| **step == Step::Online(true)).count(),
+        2
+    );
+}
+
+#[test]
+fn silent_existing_agent_is_asked_with_doubling_pauses() {
+    let mut bench = Bench::new(AgentKind::Existing, Authority::Satellite, &[queued(1)]);
+
+    assert_eq!(bench.after(secs(60)).sent(), 2);
+    assert_eq!(bench.after(secs(119)).sent(), 2);
+    assert_eq!(bench.after(secs(1)).sent(), 3);
+    assert_eq!((bench.after(secs(60)).sent(), bench.pings), (3, 1));
+}
+
+#[test]
+fn existing_agent_is_asked_again_while_its_action_stays_queued() {
+    let mut bench = Bench::new(AgentKind::Existing, Authority::Satellite, &[queued(1)]);
+    for pause in [15, 30, 60, 120, 240, 480, 900, 900] {
+        bench.accept();
+        let before = bench.sent();
+
+        assert_eq!(bench.after(secs(pause - 1)).sent(), before, "{pause} s");
+        assert_eq!(bench.after(secs(1)).sent(), before + 1, "{pause} s");
+    }
+}
+
+#[test]
+fn existing_agent_in_standalone_has_its_action_delivered_by_two_answers_a_minute_apart() {
+    let mut bench = Bench::new(AgentKind::Existing, Authority::Dispatcher, &[queued(1)]);
+    bench.accept();
+    assert_eq!(bench.after(secs(59)).sent(), 1);
+    bench.after(secs(1)).accept();
+
+    assert!(
+        bench
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Delivered(RequestNumber(2), covers) if covers.len() == 1))
+    );
+    assert_eq!(bench.observe(&[]).after(secs(86_400)).sent(), 2);
+}
+
+#[test]
+fn picked_up_reboot_is_left_alone_but_for_one_request_and_one_each_half_hour() {
+    let mut reboot = queued(1);
+    (reboot.kind, reboot.progress) = (ActionKind::Reboot, Progress::PickedUp(START));
+    let mut bench = Bench::new(AgentKind::New, Authority::Satellite, &[reboot, queued(2)]);
+    assert_eq!(bench.sent(), 1);
+    bench
+        .accept()
+        .hear(ClientEvent::Finished(report(1, RunEnd::Exited(0))))
+        .observe(&[reboot, queued(2), queued(3)]);
+
+    assert_eq!(bench.after(secs(30 * 60 - 1)).sent(), 1);
+    assert_eq!(bench.after(secs(1)).sent(), 2);
+}
+
+#[test]
+fn reconnect_loses_answered_requests_that_the_agent_does_not_announce() {
+    let open = |number, state| OpenRequest {
+        number: RequestNumber(number),
+        state,
+        since: START,
+        covers: vec![],
+    };
+    let run = RunStart {
+        run: RunId([2; 16]),
+        covers: RequestNumber(1),
+    };
+    let record = PushRecord {
+        last_number: RequestNumber(3),
+        open: vec![
+            open(1, RequestState::Answered),
+            open(2, RequestState::Answered),
+            open(3, RequestState::Sent),
+        ],
+        ..PushRecord::default()
+    };
+    let announcement = Announcement {
+        running: Some(run),
+        ..Announcement::default()
+    };
+    let bench = Bench::opened(
+        AgentKind::New,
+        Authority::Dispatcher,
+        &[queued(1)],
+        record,
+        announcement,
+    );
+
+    assert!(bench.steps.contains(&Step::Started(run)));
+    assert!(
+        bench
+            .steps
+            .contains(&Step::Lost(RequestNumber(2), LossReason::Forgotten))
+    );
+    assert!(
+        bench
+            .steps
+            .contains(&Step::Lost(RequestNumber(3), LossReason::Reconnected))
+    );
+    assert_eq!(bench.requests[0].number, RequestNumber(4));
+}
+
+#[test]
+fn poller_restart_keeps_the_request_that_is_on_its_way() {
+    let sent = OpenRequest {
+        number: RequestNumber(5),
+        state: RequestState::Sent,
+        since: START,
+        covers: vec![],
+    };
+    let record = PushRecord {
+        last_number: RequestNumber(5),
+        open: vec![sent],
+        ..PushRecord::default()
+    };
+    let mut bench = Bench::new(AgentKind::New, Authority::Dispatcher, &[]);
+    let (kind, announcement) = (AgentKind::New, None);
+    let opening = Opening {
+        connection: CONNECTION,
+        kind,
+        announcement,
+        record,
+        work: work(&[queued(1)]),
+    };
+    bench.planner.open(SYSTEM, opening, bench.now);
+    bench.settle();
+
+    assert_eq!(bench.sent(), 0);
+    assert_eq!(bench.after(secs(60)).sent(), 1);
+}
+
+#[test]
+fn late_close_of_an_old_connection_changes_nothing() {
+    let mut bench = Bench::new(AgentKind::New, Authority::Dispatcher, &[]);
+    bench.planner.close(SYSTEM, ConnectionId(6), bench.now);
+    bench.settle();
+
+    assert_eq!(bench.planner.connection(SYSTEM), Some(CONNECTION));
+    assert!(!bench.steps.contains(&Step::Online(false)));
+}
+
+#[test]
+fn pause_names_its_reason() {
+    let mut bench = Bench::new(AgentKind::New, Authority::Dispatcher, &[queued(1)]);
+    bench.accept();
+
+    let wait = bench.planner.snapshot(SYSTEM).and_then(|snapshot| snapshot.wait);
+    assert_eq!(wait.map(|wait| wait.reason), Some(WaitReason::CheckRunning));
+}
