@@ -2,3 +2,4 @@
 
 pub mod codec;
 pub mod ns;
+pub mod sasl;
