@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::domain::backoff::Backoff;
 use crate::domain::push::request::WaitReason;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -44,36 +45,23 @@ impl Default for Policy {
     }
 }
 
-/// A pause that doubles each time it is used in a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Backoff {
-    first: Duration,
-    max: Duration,
-}
-
-impl Backoff {
-    const fn new(first: Duration, max: Duration) -> Self {
-        Self { first, max }
-    }
-
-    /// The pause after `step` pauses of the same kind.
-    pub(super) fn pause(self, step: u16) -> Duration {
-        let factor = 1_u32.checked_shl(u32::from(step)).unwrap_or(u32::MAX);
-        self.first.saturating_mul(factor).min(self.max)
-    }
-}
-
 /// The pauses for each reason to wait, as the life cycle's sections 1 and 3 give them.
 pub(super) const fn backoff(reason: WaitReason) -> Backoff {
     match reason {
-        WaitReason::CheckRunning | WaitReason::Rebooting | WaitReason::Stuck => {
-            Backoff::new(MINUTE.saturating_mul(30), MINUTE.saturating_mul(240))
-        }
+        WaitReason::CheckRunning | WaitReason::Rebooting | WaitReason::Stuck => doubling(30 * 60, 4 * 3600),
         WaitReason::LeftBehind | WaitReason::CheckFailed | WaitReason::Refused(_) | WaitReason::Unanswered => {
-            Backoff::new(MINUTE, MINUTE.saturating_mul(15))
+            doubling(60, 15 * 60)
         }
-        WaitReason::StillQueued => Backoff::new(SECOND.saturating_mul(15), MINUTE.saturating_mul(15)),
-        WaitReason::Unresponsive => Backoff::new(MINUTE.saturating_mul(15), MINUTE.saturating_mul(15)),
+        WaitReason::StillQueued => doubling(15, 15 * 60),
+        WaitReason::Unresponsive => doubling(15 * 60, 15 * 60),
+    }
+}
+
+/// Units: seconds.
+const fn doubling(first: u64, limit: u64) -> Backoff {
+    Backoff {
+        first: Duration::from_secs(first),
+        limit: Duration::from_secs(limit),
     }
 }
 
@@ -89,18 +77,3 @@ pub(super) const EXISTING_SLOT: Duration = SECOND.saturating_mul(30);
 pub(super) const DELIVERED_GAP: Duration = MINUTE;
 /// Before a request that a session could not take, or the store not record, is made again.
 pub(super) const HICCUP: Duration = SECOND;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pause_doubles_up_to_its_bound_and_never_overflows() {
-        let pauses = backoff(WaitReason::StillQueued);
-
-        assert_eq!(pauses.pause(0), Duration::from_secs(15));
-        assert_eq!(pauses.pause(1), Duration::from_secs(30));
-        assert_eq!(pauses.pause(6), Duration::from_secs(15 * 60));
-        assert_eq!(pauses.pause(u16::MAX), Duration::from_secs(15 * 60));
-    }
-}

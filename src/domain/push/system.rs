@@ -12,22 +12,22 @@
 
 mod answer;
 mod due;
-#[cfg(test)]
-mod tests;
+mod opening;
+mod steps;
 
 use std::time::Duration;
 
 use crate::domain::ids::{ConnectionId, RequestNumber, SystemId};
 use crate::domain::push::action::{CoveredAction, PendingAction, SystemWork};
-use crate::domain::push::client::{AgentKind, Announcement};
+use crate::domain::push::client::AgentKind;
 use crate::domain::push::planner::Effect;
 use crate::domain::push::policy::{self, Authority, Policy};
-use crate::domain::push::request::{
-    Claim, Entry, LossReason, OpenRequest, PushRecord, RequestState, Step, Wait, WaitReason,
-};
+use crate::domain::push::request::{Claim, Entry, LossReason, OpenRequest, Step, Wait, WaitReason};
 use crate::domain::time::Timestamp;
 
 pub(super) use due::Due;
+pub use opening::Opening;
+use steps::Steps;
 
 /// What every transition needs beside the system: the time, the numbers, and where effects go.
 pub(super) struct Turn<'a> {
@@ -101,21 +101,6 @@ pub struct Snapshot {
     pub responsive: bool,
 }
 
-/// A session as it opens: the client's initial presence has been received and verified.
-#[derive(Clone, Debug)]
-pub struct Opening {
-    /// The connection that made the system pushable.
-    pub connection: ConnectionId,
-    /// Which agent it is.
-    pub kind: AgentKind,
-    /// What a new agent announced; `None` if the session merely goes on under a new poller.
-    pub announcement: Option<Announcement>,
-    /// What the store has recorded, reports of the announcement applied.
-    pub record: PushRecord,
-    /// What is pending.
-    pub work: SystemWork,
-}
-
 /// The life cycle of one pushable system.
 #[derive(Debug)]
 pub(super) struct SystemPush {
@@ -142,97 +127,6 @@ pub(super) struct SystemPush {
 }
 
 impl SystemPush {
-    /// Takes over a system whose client just became pushable; voids the lease and the pause of earlier connections.
-    pub(super) fn open(system: SystemId, opening: Opening, turn: &mut Turn<'_>) -> Self {
-        let mut push = Self {
-            id: system,
-            connection: opening.connection,
-            kind: opening.kind,
-            last_number: opening.record.last_number,
-            outstanding: Outstanding::None,
-            open: Vec::new(),
-            actions: Vec::new(),
-            last_change: opening.work.last_change,
-            wait: None,
-            hearing: Hearing::Responsive(0),
-            stale: false,
-            asked_in_reboot: false,
-            last_answer: None,
-            held_until: None,
-            steps: Steps::default(),
-        };
-        push.track(opening.work.actions);
-        push.restore(opening.record, opening.announcement.as_ref(), turn);
-        if opening.kind == AgentKind::New && opening.announcement.is_some() {
-            push.note(Step::AgentAnnounced, turn);
-        }
-        push.note(Step::Online(true), turn);
-        push
-    }
-
-    /// Settles what was open before: what a new agent announces goes on, the rest is lost.
-    fn restore(&mut self, record: PushRecord, announcement: Option<&Announcement>, turn: &mut Turn<'_>) {
-        let Some(announcement) = announcement else {
-            return self.resume(record, turn);
-        };
-        let running = announcement.running;
-        let started_up_to = running.map_or(RequestNumber::default(), |run| run.covers);
-        let received_up_to = announcement.pending.unwrap_or_default().max(started_up_to);
-        for mut request in record.open {
-            let number = request.number;
-            let was_answered = matches!(request.state, RequestState::Answered | RequestState::Started(_));
-            if number > received_up_to {
-                let reason = if was_answered {
-                    LossReason::Forgotten
-                } else {
-                    LossReason::Reconnected
-                };
-                self.note(Step::Lost(number, reason), turn);
-                continue;
-            }
-            if !was_answered {
-                self.note(Step::Answered(number), turn);
-            }
-            match running {
-                Some(run) if number <= started_up_to => {
-                    self.note(Step::Started(run), turn);
-                    request.state = RequestState::Started(run);
-                }
-                Some(_) | None => request.state = RequestState::Answered,
-            }
-            self.keep_open(request);
-        }
-        if !self.open.is_empty() {
-            self.pause(WaitReason::CheckRunning, turn);
-        }
-    }
-
-    /// Goes on after a new poller took over while the connection lived.
-    fn resume(&mut self, record: PushRecord, turn: &mut Turn<'_>) {
-        self.wait = record.wait;
-        for request in record.open {
-            match request.state {
-                RequestState::Claimed => self.note(Step::Lost(request.number, LossReason::NotSent), turn),
-                RequestState::Sent => {
-                    self.mark_covered(request.number, &request.covers);
-                    self.outstanding = Outstanding::Sent(request.number, request.since + turn.policy.lease);
-                }
-                RequestState::Answered | RequestState::Started(_) => self.keep_open(request),
-            }
-        }
-        for covered in &record.covered {
-            self.mark_covered(record.last_number, std::slice::from_ref(covered));
-        }
-    }
-
-    fn keep_open(&mut self, request: OpenRequest) {
-        self.mark_covered(request.number, &request.covers);
-        self.open.push(OpenRequest {
-            covers: Vec::new(),
-            ..request
-        });
-    }
-
     fn mark_covered(&mut self, number: RequestNumber, covers: &[CoveredAction]) {
         for tracked in self
             .actions
@@ -405,7 +299,7 @@ impl SystemPush {
 
     fn pause_for(&mut self, reason: WaitReason, turn: &mut Turn<'_>, adjust: impl FnOnce(Duration) -> Duration) {
         let step = self.steps.advance(reason);
-        let until = turn.now + adjust(policy::backoff(reason).pause(step));
+        let until = turn.now + adjust(policy::backoff(reason).after(u32::from(step) + 1));
         self.set_wait(Some(Wait { until, reason, step }), turn);
     }
 
@@ -413,37 +307,6 @@ impl SystemPush {
         if self.wait != wait {
             self.wait = wait;
             self.note(Step::Waiting(wait), turn);
-        }
-    }
-}
-
-/// How often in a row each reason to wait was used.
-#[derive(Clone, Copy, Debug, Default)]
-struct Steps([u16; 8]);
-
-impl Steps {
-    /// Counts one more pause for the reason; how many came before it.
-    fn advance(&mut self, reason: WaitReason) -> u16 {
-        let step = &mut self.0[Self::index(reason)];
-        let before = *step;
-        *step = before.saturating_add(1);
-        before
-    }
-
-    fn reset(&mut self, reason: WaitReason) {
-        self.0[Self::index(reason)] = 0;
-    }
-
-    const fn index(reason: WaitReason) -> usize {
-        match reason {
-            WaitReason::StillQueued => 0,
-            WaitReason::CheckRunning => 1,
-            WaitReason::LeftBehind => 2,
-            WaitReason::CheckFailed => 3,
-            WaitReason::Refused(_) => 4,
-            WaitReason::Unanswered | WaitReason::Unresponsive => 5,
-            WaitReason::Rebooting => 6,
-            WaitReason::Stuck => 7,
         }
     }
 }

@@ -1,18 +1,18 @@
-//! The life cycle of one system, driven through a planner: what the rules say, case by case.
+//! The life cycle of one system, driven through the planner: what the rules say, case by case.
 
 use std::time::Duration;
 
-use crate::domain::ids::{ActionId, ClientName, ConnectionId, RequestNumber, RunId, SystemId};
-use crate::domain::push::action::{ActionKind, ActionVersion, PendingAction, Progress, SystemWork};
-use crate::domain::push::client::{AgentKind, Announcement, Client, ClientEvent, Refusal, RunEnd, RunReport, RunStart};
-use crate::domain::push::planner::{Effect, Planner};
-use crate::domain::push::policy::{Authority, Policy};
-use crate::domain::push::request::{
+use osa::domain::ids::{ActionId, ClientName, ConnectionId, RequestNumber, RunId, SystemId};
+use osa::domain::push::action::{ActionKind, ActionVersion, PendingAction, Progress, SystemWork};
+use osa::domain::push::client::{AgentKind, Announcement, Client, ClientEvent, Refusal, RunEnd, RunReport, RunStart};
+use osa::domain::push::planner::{Effect, Planner};
+use osa::domain::push::policy::{Authority, Policy};
+use osa::domain::push::request::{
     Claim, ClaimOutcome, LossReason, OpenRequest, PushRecord, RequestState, Step, WaitReason,
 };
-use crate::domain::push::system::Opening;
-use crate::domain::secret::Secret;
-use crate::domain::time::Timestamp;
+use osa::domain::push::system::Opening;
+use osa::domain::secret::Secret;
+use osa::domain::time::Timestamp;
 
 const SYSTEM: SystemId = SystemId(1);
 const CONNECTION: ConnectionId = ConnectionId(7);
