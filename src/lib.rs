@@ -23,3 +23,5 @@ pub mod net;
 #[cfg(feature = "host")]
 pub mod ports;
 pub mod protocol;
+#[cfg(feature = "host")]
+pub mod settings;

@@ -1,0 +1,218 @@
+//! The settings of `osa-dispatcher`.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::error::SettingsError;
+use super::layers::{ConfigFile, Layer, Values};
+use super::log::{LogLevel, LogSettings};
+use super::names::{DomainName, ListenAddresses};
+use super::schema::{Schema, settings};
+use super::units::ByteSize;
+use super::value::Given;
+use super::{Loaded, is_known_elsewhere};
+
+/// Where the dispatcher's configuration is, unless `--config` names another file.
+pub const CONFIG_FILE: &str = "/etc/osa/osa-dispatcher.toml";
+
+settings! {
+    /// The dispatcher as a whole. Relative paths start at `data_dir`.
+    pub struct DispatcherSettings in "" {
+        /// This server's full DNS name: what agents connect to, the domain of their accounts, the name in the
+        /// certificate. Not an IP address.
+        hostname: DomainName = None, Restart;
+        /// Directory of everything the dispatcher writes.
+        data_dir: PathBuf = Some("/var/lib/osa"), Restart;
+        /// SQLite database; created at the first start.
+        database: PathBuf = Some("osa.sqlite3"), Restart;
+        /// Unix socket through which the other subcommands speak to the running dispatcher; mode 0600.
+        control_socket: PathBuf = Some("control.sock"), Restart;
+        /// How long SIGTERM waits for what is under way before connections are closed.
+        drain_timeout: Duration = Some("10s"), Restart;
+    }
+    with {
+        /// The embedded XMPP server.
+        xmpp: XmppSettings,
+        /// The registration endpoint.
+        registration: RegistrationSettings,
+        /// Certificates.
+        tls: TlsSettings,
+        /// Push.
+        push: PushSettings,
+        /// Accounts of agents.
+        accounts: AccountSettings,
+        /// Limits on what peers can use up.
+        limits: LimitSettings,
+        /// Logs.
+        log: LogSettings,
+    }
+}
+
+settings! {
+    /// The embedded XMPP server, to which agents connect.
+    pub struct XmppSettings in "xmpp." {
+        /// Addresses to listen on. `[::]` takes IPv4 as well, unless the list holds an IPv4 address with the same port.
+        listen: ListenAddresses = Some("[::]:5222"), Restart;
+        /// How often an idle connection gets one byte of white space, so that firewalls keep it.
+        keepalive_interval: Duration = Some("60s"), Restart;
+        /// How long sent data may stay unacknowledged before the connection counts as dead.
+        tcp_user_timeout: Duration = Some("25s"), Restart;
+    }
+}
+
+settings! {
+    /// The registration endpoint: XML-RPC over HTTPS at the path `/XMLRPC`.
+    pub struct RegistrationSettings in "registration." {
+        /// Addresses to listen on, as `xmpp.listen`.
+        listen: ListenAddresses = Some("[::]:443"), Restart;
+    }
+}
+
+settings! {
+    /// Certificates. The files are read again at SIGHUP; established connections stay.
+    pub struct TlsSettings in "tls." {
+        /// The server's certificate with its intermediate ones, PEM.
+        certificate: PathBuf = Some("tls/server.crt"), Reload;
+        /// Its private key, PEM, mode 0600.
+        key: PathBuf = Some("tls/server.key"), Reload;
+        /// Certificate of the authority that agents are given to trust, PEM.
+        ca: PathBuf = Some("tls/ca.crt"), Reload;
+    }
+}
+
+settings! {
+    /// When systems are woken.
+    pub struct PushSettings in "push." {
+        /// How often the database is asked for new actions. Actions scheduled through this dispatcher do not wait for it.
+        poll_interval: Duration = Some("1s"), Restart;
+        /// How often everything due is searched for, whatever may have been missed.
+        reconcile_interval: Duration = Some("30s"), Restart;
+        /// Most systems that run their check at the same time. Without it: no limit.
+        notify_threshold: Option<NonZeroU32> = None, Restart;
+        /// Most requests sent per second. Without it: no limit.
+        pushes_per_second: Option<NonZeroU32> = None, Restart;
+        /// How long a system counts towards `notify_threshold` at most.
+        slot_age: Duration = Some("30min"), Restart;
+        /// How long a request waits for an answer before it is sent again.
+        lease: Duration = Some("60s"), Restart;
+        /// How often an action whose check fails is tried before it counts as failed.
+        max_tries: NonZeroU32 = Some("5"), Restart;
+        /// How long finished requests and runs are kept for `actions` and `status`.
+        history_retention: Duration = Some("30d"), Restart;
+    }
+}
+
+settings! {
+    /// XMPP accounts, which agents register themselves.
+    pub struct AccountSettings in "accounts." {
+        /// Whether new accounts can be registered. Without, only agents that have one can log in.
+        registration_open: bool = Some("true"), Restart;
+        /// How long an account may exist without belonging to a registered system.
+        expire_after: Duration = Some("24h"), Restart;
+    }
+}
+
+settings! {
+    /// Limits on what peers can use up.
+    pub struct LimitSettings in "limits." {
+        /// Most connections at the same time. Each needs a file descriptor (`LimitNOFILE=` of the service).
+        connections: NonZeroU32 = Some("50000"), Restart;
+        /// Most connections that have not logged in yet.
+        logging_in: NonZeroU32 = Some("4096"), Restart;
+        /// Most connections from one address that have not logged in yet. A whole site may stand behind one address.
+        logging_in_per_address: NonZeroU32 = Some("2048"), Restart;
+        /// How long a connection may take from its first byte to the end of its login.
+        login_timeout: Duration = Some("30s"), Restart;
+        /// Most bytes that wait for a slow reader before its connection is closed.
+        queue_size: ByteSize = Some("64KiB"), Restart;
+    }
+}
+
+/// What the command line says about settings.
+#[derive(Clone, Debug, Default)]
+pub struct DispatcherFlags {
+    /// `--config FILE`: instead of [`CONFIG_FILE`].
+    pub config: Option<PathBuf>,
+    /// `--hostname NAME`.
+    pub hostname: Option<String>,
+    /// `--data-dir DIR`.
+    pub data_dir: Option<PathBuf>,
+    /// `--logfile FILE`.
+    pub logfile: Option<PathBuf>,
+    /// How often `-v` was given.
+    pub verbose: u8,
+}
+
+impl DispatcherFlags {
+    fn layer(&self) -> Layer {
+        let mut layer = Layer::default();
+        let path = |path: &Path| Given::Text(path.display().to_string());
+        if let Some(name) = &self.hostname {
+            layer.push("hostname", Given::Text(name.clone()), "flag --hostname");
+        }
+        if let Some(directory) = &self.data_dir {
+            layer.push("data_dir", path(directory), "flag --data-dir");
+        }
+        if let Some(file) = &self.logfile {
+            layer.push("log.file", path(file), "flag --logfile");
+        }
+        if self.verbose > 0 {
+            let level = LogLevel::from_verbosity(self.verbose).as_str();
+            layer.push("log.level", Given::Text(level.to_owned()), "flag -v");
+        }
+        layer
+    }
+}
+
+impl DispatcherSettings {
+    /// Loads the settings from the file, the environment and the flags.
+    ///
+    /// # Errors
+    /// [`SettingsError`], naming file and line, variable or flag.
+    pub fn load(
+        flags: &DispatcherFlags,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Loaded<Self>, SettingsError> {
+        let file = match &flags.config {
+            Some(path) => ConfigFile::Required(path.clone()),
+            None => ConfigFile::IfPresent(PathBuf::from(CONFIG_FILE)),
+        };
+        let name = flags
+            .config
+            .as_deref()
+            .unwrap_or(Path::new(CONFIG_FILE))
+            .display()
+            .to_string();
+        let (environment, warnings) = Layer::environment::<Self>(environment, is_known_elsewhere);
+        let layers = vec![
+            Layer::defaults::<Self>(),
+            file.read_own::<Self>()?,
+            environment,
+            flags.layer(),
+        ];
+        let values = Values::stack::<Self>(layers, &name)?;
+        let settings = Self::from_values(&values)?.resolved();
+        Ok(Loaded {
+            settings,
+            warnings,
+            values,
+        })
+    }
+
+    /// Makes the relative paths start at the data directory.
+    fn resolved(mut self) -> Self {
+        let tls = &mut self.tls;
+        let paths = [
+            &mut self.database,
+            &mut self.control_socket,
+            &mut tls.certificate,
+            &mut tls.key,
+            &mut tls.ca,
+        ];
+        for path in paths.into_iter().chain(&mut self.log.file) {
+            *path = self.data_dir.join(&*path);
+        }
+        self
+    }
+}

@@ -1,0 +1,134 @@
+//! What can be wrong with the configuration: the operator's to mend, so each error says where and how.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::names::NameError;
+
+/// A configuration that cannot be used. Exit code 78, or 66 for a file that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A file that must be there cannot be read.
+    #[error("{}: cannot read the configuration: {source}; name a readable file", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is larger than any configuration.
+    #[error("{}: larger than {limit} bytes, so this is no configuration; name the right file", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit. Units: bytes.
+        limit: u64,
+    },
+    /// A file does not have the form of its kind.
+    #[error("{origin}: {reason}")]
+    Syntax {
+        /// File and line.
+        origin: String,
+        /// What the reader says, in one line.
+        reason: String,
+    },
+    /// A key that no setting has.
+    #[error("{origin}: unknown key {key}; known here: {known}")]
+    UnknownKey {
+        /// File and line.
+        origin: String,
+        /// The key with the names of its tables.
+        key: String,
+        /// The keys of the table where it stands.
+        known: String,
+    },
+    /// A value of the wrong type, unit or range.
+    #[error("{origin}: {key} = {given}: {wanted}")]
+    WrongValue {
+        /// File and line, variable or flag.
+        origin: String,
+        /// The key.
+        key: String,
+        /// The value as given; `***` for a secret.
+        given: String,
+        /// What would be accepted, and why where that is not plain.
+        wanted: String,
+    },
+    /// A key without default is missing.
+    #[error("{key} is not set; set it in {file}: {wanted}")]
+    Missing {
+        /// The key.
+        key: &'static str,
+        /// Where to set it.
+        file: String,
+        /// What would be accepted.
+        wanted: &'static str,
+    },
+    /// Two settings contradict each other.
+    #[error("{key} = {given} must be {rule} {other} = {bound}")]
+    Contradiction {
+        /// The key that is out of bounds.
+        key: &'static str,
+        /// Its value.
+        given: String,
+        /// How the two must compare.
+        rule: &'static str,
+        /// The key that sets the bound.
+        other: &'static str,
+        /// The bound.
+        bound: String,
+    },
+}
+
+impl SettingsError {
+    /// Exit code of a program that ends with this error, by sysexits.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Unreadable { .. } => 66,
+            Self::TooLarge { .. }
+            | Self::Syntax { .. }
+            | Self::UnknownKey { .. }
+            | Self::WrongValue { .. }
+            | Self::Missing { .. }
+            | Self::Contradiction { .. } => 78,
+        }
+    }
+}
+
+/// Something in the configuration that the program passes over, but the operator may want to know.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsWarning {
+    /// A key of a legacy file that means nothing to this program.
+    #[error("{origin}: key {key} is unknown and has no effect; check its spelling or remove it")]
+    UnknownLegacyKey {
+        /// File and line.
+        origin: String,
+        /// The key.
+        key: String,
+    },
+    /// A legacy file without the section that is read.
+    #[error("{origin}: section [{section}] is missing, so nothing in this file has any effect")]
+    MissingSection {
+        /// The file.
+        origin: String,
+        /// The section.
+        section: &'static str,
+    },
+    /// An environment variable with our prefix that belongs to no setting.
+    #[error("environment variable {name} belongs to no setting and has no effect; check its spelling")]
+    UnknownVariable {
+        /// Name of the variable.
+        name: String,
+    },
+}
+
+/// Why a value does not fit its setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// The wrong form; the text says what is accepted.
+    #[error("expected {0}")]
+    Form(&'static str),
+    /// Not the name or address it must be.
+    #[error(transparent)]
+    Name(#[from] NameError),
+}
