@@ -1,7 +1,10 @@
 //! What the actors need from outside, as traits by use case.
 
 pub mod accounts;
+pub mod clock;
 pub mod inventory;
 pub mod push;
 pub mod registrations;
 pub mod store;
+pub mod tls;
+pub mod transport;

@@ -1,3 +1,5 @@
-//! Actors under paused time, in-memory pipes and loopback.
+//! Actors under paused time, in-memory pipes and loopback; sockets and TLS on loopback.
+#![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
 mod supervision;
+mod tls;

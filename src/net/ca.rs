@@ -1,0 +1,200 @@
+//! The certificate authority of a standalone deployment: made once, it signs the server's certificate.
+//!
+//! P-256 throughout: a handshake with an RSA key costs the server several times more.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256,
+};
+
+use crate::domain::time::Timestamp;
+use crate::net::tls::{ServerFiles, ServerTls};
+use crate::ports::tls::{TlsError, TlsWarning};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// How long the authority is valid: clients are given its certificate once, by hand.
+const AUTHORITY_VALID: Duration = DAY.saturating_mul(3650);
+/// How long a server certificate is valid; it is renewed when [`TlsWarning::ExpiresSoon`] would be said of it.
+const SERVER_VALID: Duration = DAY.saturating_mul(397);
+/// Certificates are valid from a day ago, for clients whose clock is behind.
+const BACKDATE: Duration = DAY;
+
+/// Why certificates could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// A file could not be written or read.
+    #[error("cannot {doing} {path}: {error}", path = .path.display())]
+    File {
+        /// `read` or `write`.
+        doing: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The host's name cannot stand in a certificate.
+    #[error("{0} cannot stand in a certificate: configure the fully qualified name that clients connect to")]
+    Hostname(String),
+    /// The authority's files are damaged, or do not belong together.
+    #[error("certificate authority {path} cannot be used ({error}): restore it from a backup", path = .path.display())]
+    Authority {
+        /// Its certificate.
+        path: PathBuf,
+        /// The certificate library's words.
+        error: rcgen::Error,
+    },
+    /// The certificate library failed.
+    #[error("cannot make a certificate: {0}")]
+    Make(rcgen::Error),
+}
+
+/// Where the authority keeps its pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorityFiles {
+    /// PEM, for everybody.
+    pub certificate: PathBuf,
+    /// PEM, mode 0600.
+    pub key: PathBuf,
+}
+
+/// What [`ensure`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ensured {
+    /// Everything was there and good.
+    Nothing,
+    /// A certificate for the server was made; the authority was there.
+    Server,
+    /// An authority was made, and a certificate for the server.
+    Authority,
+}
+
+/// Makes what is missing: the authority, and a server certificate that names `server.hostname` and does not end soon.
+///
+/// # Errors
+/// [`CaError`]; what was there before stays.
+pub fn ensure(authority: &AuthorityFiles, server: &ServerFiles, now: Timestamp) -> Result<Ensured, CaError> {
+    if !authority.certificate.exists() && !authority.key.exists() {
+        create_authority(authority, &server.hostname, now)?;
+        issue_server(authority, server, now)?;
+        return Ok(Ensured::Authority);
+    }
+    if is_good(server, now) {
+        return Ok(Ensured::Nothing);
+    }
+    issue_server(authority, server, now)?;
+    Ok(Ensured::Server)
+}
+
+fn is_good(server: &ServerFiles, now: Timestamp) -> bool {
+    let loaded: Result<ServerTls, TlsError> = ServerTls::load(server.clone(), now);
+    let Ok(tls) = loaded else { return false };
+    let info = crate::ports::tls::Certificates::in_use(&tls);
+    let spoilt = |warning: &TlsWarning| !matches!(warning, TlsWarning::KeyReadableByAll(_));
+    !info.warnings.iter().any(spoilt)
+}
+
+/// Makes an authority.
+///
+/// # Errors
+/// [`CaError::File`] also if its files exist: clients trust them.
+pub fn create_authority(files: &AuthorityFiles, name: &str, now: Timestamp) -> Result<(), CaError> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(CaError::Make)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name.remove(DnType::CommonName);
+    params
+        .distinguished_name
+        .push(DnType::CommonName, format!("osa CA of {name}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    set_validity(&mut params, now, AUTHORITY_VALID);
+    let certificate = params.self_signed(&key).map_err(CaError::Make)?;
+    write_new(&files.key, &key.serialize_pem(), 0o600)?;
+    write_new(&files.certificate, &certificate.pem(), 0o644)
+}
+
+/// Makes a server's pair with the hostname as CN (existing agents check that) and SAN (all others check that); replaces
+/// an older pair.
+///
+/// # Errors
+/// [`CaError`]: the authority cannot be read, or the pair cannot be written.
+pub fn issue_server(authority: &AuthorityFiles, server: &ServerFiles, now: Timestamp) -> Result<(), CaError> {
+    let issuer = load_authority(authority)?;
+    // Clients connect by name only: compatibility contract, section 1.4.
+    if server.hostname.parse::<IpAddr>().is_ok() {
+        return Err(CaError::Hostname(server.hostname.clone()));
+    }
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(CaError::Make)?;
+    let mut params = CertificateParams::new(vec![server.hostname.clone()])
+        .map_err(|_| CaError::Hostname(server.hostname.clone()))?;
+    params
+        .distinguished_name
+        .push(DnType::CommonName, server.hostname.as_str());
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    set_validity(&mut params, now, SERVER_VALID);
+    let certificate = params.signed_by(&key, &issuer).map_err(CaError::Make)?;
+    replace(&server.key, &key.serialize_pem(), 0o600)?;
+    replace(&server.certificate, &certificate.pem(), 0o644)
+}
+
+fn load_authority(files: &AuthorityFiles) -> Result<Issuer<'static, KeyPair>, CaError> {
+    let read = |path: &Path| {
+        fs::read_to_string(path).map_err(|error| CaError::File {
+            doing: "read",
+            path: path.to_owned(),
+            error,
+        })
+    };
+    let damaged = |error| CaError::Authority {
+        path: files.certificate.clone(),
+        error,
+    };
+    let key = KeyPair::from_pem(&read(&files.key)?).map_err(damaged)?;
+    Issuer::from_ca_cert_pem(&read(&files.certificate)?, key).map_err(damaged)
+}
+
+fn set_validity(params: &mut CertificateParams, now: Timestamp, valid: Duration) {
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    let since_epoch = |time: Timestamp| time.saturating_since(Timestamp::from_millis(0));
+    params.not_before = epoch + since_epoch(now - BACKDATE);
+    params.not_after = epoch + since_epoch(now + valid);
+}
+
+fn write_error(path: &Path) -> impl Fn(io::Error) -> CaError {
+    move |error| CaError::File {
+        doing: "write",
+        path: path.to_owned(),
+        error,
+    }
+}
+
+fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), CaError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(mode);
+    let write = || {
+        let mut file = options.open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(write_error(path))
+}
+
+/// Readers see the old file or the new one, never half of one.
+fn replace(path: &Path, text: &str, mode: u32) -> Result<(), CaError> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
+    // Left over from a crash, if it is there at all.
+    fs::remove_file(&fresh).ok();
+    write_new(&fresh, text, mode)?;
+    fs::rename(&fresh, path).map_err(write_error(path))
+}

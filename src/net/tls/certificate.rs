@@ -1,0 +1,97 @@
+//! Reading certificates and saying what is wrong with them.
+
+use std::io;
+use std::path::Path;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+
+use crate::domain::time::Timestamp;
+use crate::ports::tls::{CertificateInfo, Date, TlsError, TlsFile};
+
+/// The text of a file of TLS. The files are small and local, so reading them blocks for less than a millisecond.
+pub(super) fn read(file: TlsFile, path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => TlsError::Missing {
+            file,
+            path: path.to_owned(),
+        },
+        _ => TlsError::Unreadable {
+            file,
+            path: path.to_owned(),
+            error,
+        },
+    })
+}
+
+/// All certificates of a PEM file, in order; at least one.
+pub(super) fn read_chain(file: TlsFile, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read(file, path)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match chain {
+        Ok(chain) if !chain.is_empty() => Ok(chain),
+        Ok(_) | Err(_) => Err(TlsError::NotPem {
+            file,
+            path: path.to_owned(),
+        }),
+    }
+}
+
+/// What a certificate says, if it is valid at `now`.
+pub(super) fn inspect(
+    file: TlsFile,
+    path: &Path,
+    certificate: &CertificateDer<'_>,
+    now: Timestamp,
+) -> Result<CertificateInfo, TlsError> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| TlsError::Unusable {
+        file,
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })?;
+    let not_before = Timestamp::from_secs(parsed.validity().not_before.timestamp());
+    let not_after = Timestamp::from_secs(parsed.validity().not_after.timestamp());
+    let path = || path.to_owned();
+    if now < not_before {
+        let from = Date(not_before);
+        return Err(TlsError::NotYetValid {
+            file,
+            path: path(),
+            from,
+        });
+    }
+    if now > not_after {
+        let since = Date(not_after);
+        return Err(TlsError::Expired {
+            file,
+            path: path(),
+            since,
+        });
+    }
+    Ok(CertificateInfo {
+        common_name: common_name(&parsed),
+        alt_names: alt_names(&parsed),
+        not_before,
+        not_after,
+        warnings: Vec::new(),
+    })
+}
+
+fn common_name(certificate: &X509Certificate<'_>) -> Option<String> {
+    let name = certificate.subject().iter_common_name().next()?;
+    name.as_str().ok().map(str::to_owned)
+}
+
+fn alt_names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else {
+        return Vec::new();
+    };
+    let names = extension.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        _ => None,
+    });
+    names.collect()
+}

@@ -1,0 +1,58 @@
+//! TLS of the agent and of tools: one CA file is trusted, and nothing else.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::{certificate, provider};
+use crate::domain::time::Timestamp;
+use crate::ports::tls::{CertificateInfo, TlsError, TlsFile};
+
+/// Sessions remembered for resumption: one server for XMPP and one for HTTPS, with room for a change of name.
+const REMEMBERED_SESSIONS: usize = 4;
+
+/// A client's configuration and what it trusts.
+#[derive(Clone, Debug)]
+pub struct ClientTls {
+    /// For `tokio_rustls::TlsConnector`.
+    pub config: Arc<ClientConfig>,
+    /// The first certificate of the CA file.
+    pub authority: CertificateInfo,
+}
+
+/// Trusts the certificates in this PEM file, and no system store: compatibility contract, section 1.4.
+///
+/// # Errors
+/// [`TlsError`] if the file is missing, unreadable, not PEM, or its first certificate is not valid now.
+pub fn client_tls(ca_file: &Path, now: Timestamp) -> Result<ClientTls, TlsError> {
+    let unusable = |error: rustls::Error| TlsError::Unusable {
+        file: TlsFile::Authority,
+        path: ca_file.to_owned(),
+        reason: error.to_string(),
+    };
+    let chain = certificate::read_chain(TlsFile::Authority, ca_file)?;
+    let mut authority = None;
+    let mut roots = RootCertStore::empty();
+    for root in chain {
+        if authority.is_none() {
+            authority = Some(certificate::inspect(TlsFile::Authority, ca_file, &root, now)?);
+        }
+        roots.add(root).map_err(unusable)?;
+    }
+    let Some(authority) = authority else {
+        return Err(TlsError::NotPem {
+            file: TlsFile::Authority,
+            path: ca_file.to_owned(),
+        });
+    };
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(unusable)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.resumption = Resumption::in_memory_sessions(REMEMBERED_SESSIONS);
+    let config = Arc::new(config);
+    Ok(ClientTls { config, authority })
+}

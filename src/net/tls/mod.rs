@@ -1,0 +1,21 @@
+//! TLS by rustls: TLS 1.2 and 1.3, with `ring` chosen explicitly.
+
+mod certificate;
+mod client;
+mod failure;
+#[cfg(feature = "dispatcher")]
+mod server;
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+
+pub use client::{ClientTls, client_tls};
+pub use failure::{link_error, tls_failure};
+#[cfg(feature = "dispatcher")]
+pub use server::{ServerFiles, ServerTls};
+
+/// The cryptography of every configuration. With a second provider in the dependency tree rustls would refuse to guess.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}

@@ -1,0 +1,168 @@
+//! Certificates as the actors see them.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::domain::time::Timestamp;
+
+/// Which of the files of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFile {
+    /// The server's certificate with its chain.
+    Certificate,
+    /// The server's private key.
+    Key,
+    /// The certificate authority to trust.
+    Authority,
+}
+
+impl fmt::Display for TlsFile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Certificate => "certificate",
+            Self::Key => "private key",
+            Self::Authority => "CA certificate",
+        })
+    }
+}
+
+/// A day and time for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Date(pub Timestamp);
+
+impl fmt::Display for Date {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match chrono::DateTime::from_timestamp(self.0.as_secs(), 0) {
+            Some(time) => write!(formatter, "{}", time.format("%Y-%m-%d %H:%M UTC")),
+            None => write!(formatter, "{}", self.0),
+        }
+    }
+}
+
+/// Why TLS material cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// There is no such file.
+    #[error("{file} {path} does not exist: create it, or configure where it is", path = .path.display())]
+    Missing {
+        /// Which.
+        file: TlsFile,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The file is there but cannot be read.
+    #[error("cannot read {file} {path}: {error}: let the service's user read it", path = .path.display())]
+    Unreadable {
+        /// Which.
+        file: TlsFile,
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The file holds nothing of its kind.
+    #[error("{path} holds no {file} in PEM format: name another file", path = .path.display())]
+    NotPem {
+        /// Which was looked for.
+        file: TlsFile,
+        /// Where.
+        path: PathBuf,
+    },
+    /// It is PEM, but what is in it is damaged or of an unknown kind.
+    #[error("{file} {path} cannot be used ({reason}): make a new one", path = .path.display())]
+    Unusable {
+        /// Which.
+        file: TlsFile,
+        /// Where.
+        path: PathBuf,
+        /// The TLS library's words.
+        reason: String,
+    },
+    /// Its time is over.
+    #[error("{file} {path} expired on {since}: renew it", path = .path.display())]
+    Expired {
+        /// Which.
+        file: TlsFile,
+        /// Where.
+        path: PathBuf,
+        /// Its end.
+        since: Date,
+    },
+    /// Its time has not come.
+    #[error("{file} {path} is not valid before {from}: check this machine's clock", path = .path.display())]
+    NotYetValid {
+        /// Which.
+        file: TlsFile,
+        /// Where.
+        path: PathBuf,
+        /// Its start.
+        from: Date,
+    },
+    /// It is for another host.
+    #[error(
+        "certificate {path} is for {names}, not for {hostname}: make one for {hostname}, or configure the name that \
+         clients use", path = .path.display(), names = .names.join(", ")
+    )]
+    WrongName {
+        /// Where.
+        path: PathBuf,
+        /// What clients connect to.
+        hostname: String,
+        /// What the certificate names.
+        names: Vec<String>,
+    },
+    /// Certificate and key do not belong together.
+    #[error("private key {key} does not belong to certificate {certificate}: name the pair's other half",
+        key = .key.display(), certificate = .certificate.display())]
+    KeyMismatch {
+        /// The certificate.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+    },
+}
+
+/// What works but should not stay so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TlsWarning {
+    /// Every user of the machine can read the key.
+    #[error("private key {path} can be read by every user: chmod 600 it", path = .0.display())]
+    KeyReadableByAll(PathBuf),
+    /// New agents and every other modern client will refuse it.
+    #[error("certificate has no subjectAltName for {0}: new agents refuse it; make one with both CN and SAN")]
+    NoAltName(String),
+    /// Existing agents will refuse it: compatibility contract, section 1.4.
+    #[error("certificate has no common name for {0}: existing agents refuse it; make one with both CN and SAN")]
+    NoCommonName(String),
+    /// It ends soon.
+    #[error("certificate expires on {0}: renew it")]
+    ExpiresSoon(Date),
+}
+
+/// What is known of a certificate in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateInfo {
+    /// The subject's common name.
+    pub common_name: Option<String>,
+    /// The DNS names of `subjectAltName`.
+    pub alt_names: Vec<String>,
+    /// Valid from.
+    pub not_before: Timestamp,
+    /// Valid to.
+    pub not_after: Timestamp,
+    /// What should be mended.
+    pub warnings: Vec<TlsWarning>,
+}
+
+/// The TLS material that listeners use.
+pub trait Certificates: Send + Sync + 'static {
+    /// Reads the files anew; connections made from now on use them. Connections that are open are untouched.
+    ///
+    /// # Errors
+    /// What is wrong with the files; what was loaded before stays in use.
+    fn reload(&self, now: Timestamp) -> Result<CertificateInfo, TlsError>;
+
+    /// What is in use.
+    fn in_use(&self) -> CertificateInfo;
+}

@@ -1,0 +1,369 @@
+//! Certificates, their errors, and TLS over loopback.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use osa::domain::time::Timestamp;
+use osa::net::ca::{AuthorityFiles, Ensured, create_authority, ensure, issue_server};
+use osa::net::listener::{listen_everywhere, listen_on};
+use osa::net::tls::{ServerFiles, ServerTls, client_tls};
+use osa::ports::tls::{Certificates, TlsWarning};
+use osa::ports::transport::{Connection, Handshake, LinkError, Listener, TlsFailure};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, ProtocolVersion};
+
+const HOST: &str = "sat.example.com";
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// rustls looks at the real clock when it verifies.
+fn now() -> Timestamp {
+    let since = UNIX_EPOCH.elapsed().expect("the clock is past 1970");
+    Timestamp::from_secs(since.as_secs().try_into().expect("fits"))
+}
+
+struct Site {
+    dir: tempfile::TempDir,
+    authority: AuthorityFiles,
+    server: ServerFiles,
+}
+
+impl Site {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| dir.path().join(name);
+        let authority = AuthorityFiles {
+            certificate: path("ca.crt"),
+            key: path("ca.key"),
+        };
+        let server = ServerFiles {
+            certificate: path("server.crt"),
+            key: path("server.key"),
+            hostname: HOST.to_owned(),
+        };
+        ensure(&authority, &server, now()).expect("certificates are made");
+        Self { dir, authority, server }
+    }
+
+    fn tls(&self) -> Arc<ServerTls> {
+        Arc::new(self.load().expect("material loads"))
+    }
+
+    fn load(&self) -> Result<ServerTls, osa::ports::tls::TlsError> {
+        ServerTls::load(self.server.clone(), now())
+    }
+
+    fn error(&self) -> String {
+        let error = self.load().err().expect("it is refused").to_string();
+        assert!(!error.contains('\n'), "one line: {error}");
+        error
+    }
+
+    fn client(&self, address: SocketAddr) -> rustls::StreamOwned<ClientConnection, TcpStream> {
+        let trust = client_tls(&self.authority.certificate, now()).expect("the CA loads");
+        let name = ServerName::try_from(HOST).expect("a name");
+        let tls = ClientConnection::new(trust.config, name).expect("a client");
+        rustls::StreamOwned::new(tls, TcpStream::connect(address).expect("connects"))
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().expect("exists").permissions().mode() & 0o777
+}
+
+#[test]
+fn keys_are_for_their_owner_only() {
+    let site = Site::new();
+
+    assert_eq!(mode(&site.authority.key), 0o600);
+    assert_eq!(mode(&site.server.key), 0o600);
+}
+
+#[test]
+fn certificate_names_the_host_in_both_places() {
+    let info = Site::new().tls().in_use();
+
+    assert_eq!(info.common_name.as_deref(), Some(HOST));
+    assert_eq!(info.alt_names, [HOST]);
+    assert_eq!(info.warnings, []);
+}
+
+#[test]
+fn server_certificate_is_renewed_a_month_before_its_end_and_not_earlier() {
+    let site = Site::new();
+    let in_a_year = now() + DAY * 360;
+    let last_month = now() + DAY * 380;
+
+    assert_eq!(
+        ensure(&site.authority, &site.server, in_a_year).expect("works"),
+        Ensured::Nothing
+    );
+    assert_eq!(
+        ensure(&site.authority, &site.server, last_month).expect("works"),
+        Ensured::Server
+    );
+    assert_eq!(mode(&site.server.key), 0o600);
+}
+
+#[test]
+fn authority_is_never_overwritten() {
+    let site = Site::new();
+
+    let error = create_authority(&site.authority, HOST, now()).expect_err("it exists");
+
+    assert!(error.to_string().contains("exists"), "{error}");
+}
+
+#[test]
+fn certificate_for_an_address_is_refused() {
+    let mut site = Site::new();
+    site.server.hostname = "192.0.2.1".to_owned();
+
+    let error = issue_server(&site.authority, &site.server, now()).expect_err("an address is no name");
+
+    assert!(error.to_string().contains("192.0.2.1"), "{error}");
+}
+
+#[test]
+fn missing_key_is_named() {
+    let site = Site::new();
+    std::fs::remove_file(&site.server.key).expect("removed");
+
+    assert!(site.error().contains("server.key does not exist"), "{}", site.error());
+}
+
+#[test]
+fn file_without_a_certificate_is_named() {
+    let site = Site::new();
+    std::fs::write(&site.server.certificate, "hello").expect("written");
+
+    assert!(site.error().contains("holds no certificate"), "{}", site.error());
+}
+
+#[test]
+fn expired_certificate_is_refused_with_its_end() {
+    let site = Site::new();
+
+    let error = ServerTls::load(site.server.clone(), now() + DAY * 400)
+        .err()
+        .expect("refused");
+
+    assert!(error.to_string().contains("server.crt expired on 20"), "{error}");
+}
+
+#[test]
+fn certificate_of_the_future_is_refused() {
+    let site = Site::new();
+
+    let error = ServerTls::load(site.server.clone(), now() - DAY * 2)
+        .err()
+        .expect("refused");
+
+    assert!(error.to_string().contains("is not valid before 20"), "{error}");
+}
+
+#[test]
+fn certificate_for_another_host_is_refused_with_both_names() {
+    let mut site = Site::new();
+    site.server.hostname = "other.example.com".to_owned();
+
+    let error = site.error();
+
+    assert!(
+        error.contains("is for sat.example.com, sat.example.com, not for other.example.com"),
+        "{error}"
+    );
+}
+
+#[test]
+fn key_of_another_certificate_is_refused() {
+    let (site, other) = (Site::new(), Site::new());
+    std::fs::copy(&other.server.key, &site.server.key).expect("copied");
+
+    assert!(
+        site.error().contains("does not belong to certificate"),
+        "{}",
+        site.error()
+    );
+}
+
+#[test]
+fn key_that_everybody_can_read_is_warned_of() {
+    let site = Site::new();
+    std::fs::set_permissions(&site.server.key, PermissionsExt::from_mode(0o644)).expect("changed");
+
+    let warnings = site.tls().in_use().warnings;
+
+    assert_eq!(warnings, [TlsWarning::KeyReadableByAll(site.server.key.clone())]);
+}
+
+#[test]
+fn failed_reload_keeps_what_was_in_use() {
+    let site = Site::new();
+    let tls = site.tls();
+    let before = tls.config();
+    std::fs::write(&site.server.certificate, "hello").expect("written");
+
+    tls.reload(now()).expect_err("the file is damaged");
+
+    assert!(Arc::ptr_eq(&before, &tls.config()));
+}
+
+#[test]
+fn client_refuses_a_ca_file_that_is_not_there() {
+    let site = Site::new();
+
+    let error = client_tls(&site.dir.path().join("no.crt"), now()).expect_err("refused");
+
+    assert!(error.to_string().contains("CA certificate"), "{error}");
+}
+
+/// Accepts one connection and drives its handshake.
+async fn shake_hands(listener: &Arc<dyn Listener>) -> (Box<dyn Connection>, Result<Handshake, LinkError>) {
+    let mut connection = std::future::poll_fn(|cx| listener.poll_accept(cx))
+        .await
+        .expect("accepts");
+    let handshake = std::future::poll_fn(|cx| connection.poll_handshake(cx)).await;
+    (connection, handshake)
+}
+
+/// Greets over TLS from a thread and returns the client's end.
+fn greet(site: &Site, address: SocketAddr) -> std::thread::JoinHandle<(Option<ProtocolVersion>, usize)> {
+    let mut stream = site.client(address);
+    std::thread::spawn(move || {
+        stream.write_all(b"hello").expect("written");
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).expect("read");
+        let certificates = stream.conn.peer_certificates().map_or(0, <[_]>::len);
+        (stream.conn.protocol_version(), certificates)
+    })
+}
+
+async fn echo_once(connection: &mut Box<dyn Connection>) {
+    let mut buffer = [0; 16];
+    let count = std::future::poll_fn(|cx| connection.poll_read(cx, &mut buffer))
+        .await
+        .expect("read");
+    let text = buffer.get(..count).expect("within").to_vec();
+    std::future::poll_fn(|cx| connection.poll_write(cx, &text))
+        .await
+        .expect("written");
+    std::future::poll_fn(|cx| connection.poll_flush(cx))
+        .await
+        .expect("flushed");
+}
+
+#[actix::test]
+async fn client_with_the_ca_file_gets_tls_1_3_with_channel_binding() {
+    let site = Site::new();
+    let listener = listen_on(SocketAddr::from(([127, 0, 0, 1], 0)), &site.tls()).expect("listens");
+    let client = greet(&site, listener.local_addr());
+
+    let (mut connection, handshake) = shake_hands(&listener).await;
+    echo_once(&mut connection).await;
+
+    assert!(handshake.expect("TLS").channel_binding.is_some());
+    assert_eq!(client.join().expect("client").0, Some(ProtocolVersion::TLSv1_3));
+}
+
+#[actix::test]
+async fn renewed_certificate_serves_new_connections_and_old_ones_go_on() {
+    let site = Site::new();
+    let tls = site.tls();
+    let listener = listen_on(SocketAddr::from(([127, 0, 0, 1], 0)), &tls).expect("listens");
+    let old_client = greet(&site, listener.local_addr());
+    let (mut old, _) = shake_hands(&listener).await;
+
+    issue_server(&site.authority, &site.server, now()).expect("issued");
+    tls.reload(now()).expect("reloads");
+    let new_client = greet(&site, listener.local_addr());
+    let (mut new, handshake) = shake_hands(&listener).await;
+    echo_once(&mut new).await;
+    echo_once(&mut old).await;
+
+    handshake.expect("TLS");
+    old_client.join().expect("old client");
+    new_client.join().expect("new client");
+}
+
+#[actix::test]
+async fn client_of_another_authority_says_so_and_the_server_understands() {
+    let (site, other) = (Site::new(), Site::new());
+    let listener = listen_on(SocketAddr::from(([127, 0, 0, 1], 0)), &site.tls()).expect("listens");
+    let mut stream = other.client(listener.local_addr());
+    let client = std::thread::spawn(move || stream.write_all(b"hello").expect_err("the certificate is not trusted"));
+
+    let (_connection, handshake) = shake_hands(&listener).await;
+
+    let failure = handshake.expect_err("refused");
+    assert!(
+        matches!(failure, LinkError::Tls(TlsFailure::CertificateRefused(_))),
+        "{failure}"
+    );
+    client.join().expect("client");
+}
+
+/// A TLS 1.0 client hello with the cipher suites of its time.
+const TLS10_HELLO: &[u8] = &[
+    0x16, 0x03, 0x01, 0x00, 0x2f, 0x01, 0x00, 0x00, 0x2b, 0x03, 0x01, // record, handshake, version
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
+    32, 0, // random, session id
+    0x00, 0x04, 0x00, 0x35, 0x00, 0x2f, 0x01, 0x00, // suites, compression
+];
+
+async fn knock(bytes: &'static [u8]) -> LinkError {
+    let site = Site::new();
+    let listener = listen_on(SocketAddr::from(([127, 0, 0, 1], 0)), &site.tls()).expect("listens");
+    let mut client = TcpStream::connect(listener.local_addr()).expect("connects");
+    client.write_all(bytes).expect("written");
+    shake_hands(&listener).await.1.expect_err("refused")
+}
+
+#[actix::test]
+async fn tls_1_0_peer_is_recognised() {
+    let failure = knock(TLS10_HELLO).await;
+
+    assert!(
+        matches!(failure, LinkError::Tls(TlsFailure::LegacyPeer(_))),
+        "{failure}"
+    );
+}
+
+#[actix::test]
+async fn peer_that_speaks_http_is_recognised() {
+    let failure = knock(b"GET / HTTP/1.1\r\nHost: sat.example.com\r\n\r\n").await;
+
+    assert!(matches!(failure, LinkError::Tls(TlsFailure::NotTls(_))), "{failure}");
+}
+
+#[actix::test]
+async fn both_families_share_one_port() {
+    let listeners = listen_everywhere(0, &Site::new().tls()).expect("listens");
+
+    let ports: Vec<_> = listeners.iter().map(|listener| listener.local_addr().port()).collect();
+    assert!(ports.windows(2).all(|pair| pair.first() == pair.last()), "{ports:?}");
+    let v6 = listeners.iter().find(|listener| listener.local_addr().is_ipv6());
+    if let Some(v6) = v6 {
+        let address = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), v6.local_addr().port());
+        TcpStream::connect(address).expect("IPv6 answers");
+    }
+}
+
+#[actix::test]
+async fn address_in_use_is_named() {
+    let site = Site::new();
+    let listener = listen_on(SocketAddr::from(([127, 0, 0, 1], 0)), &site.tls()).expect("listens");
+
+    let error = listen_on(listener.local_addr(), &site.tls())
+        .err()
+        .expect("in use")
+        .to_string();
+
+    assert!(
+        error.contains(&format!("cannot listen on {}", listener.local_addr())),
+        "{error}"
+    );
+}
