@@ -25,3 +25,5 @@ pub mod ports;
 pub mod protocol;
 #[cfg(feature = "host")]
 pub mod settings;
+#[cfg(feature = "host")]
+pub mod telemetry;
