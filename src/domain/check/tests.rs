@@ -1,10 +1,8 @@
 //! The rules, one sentence each.
 
-use std::time::Duration;
-
 use super::*;
-use crate::domain::push::client::Announcement;
-use crate::domain::time::Timestamp;
+use crate::domain::{push::client::Announcement, time::Timestamp};
+use std::time::Duration;
 
 /// A core with a clock, run ids counted up, and a launcher that confirms each start unless told otherwise.
 struct Bench {
