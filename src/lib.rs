@@ -19,6 +19,8 @@
 pub mod actors;
 pub mod domain;
 #[cfg(feature = "host")]
+pub mod host;
+#[cfg(feature = "host")]
 pub mod net;
 #[cfg(feature = "host")]
 pub mod ports;

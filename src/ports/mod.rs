@@ -1,7 +1,9 @@
 //! What the actors need from outside, as traits by use case.
 
 pub mod accounts;
+pub mod check_launcher;
 pub mod clock;
+pub mod file_error;
 pub mod inventory;
 pub mod push;
 pub mod registrations;

@@ -141,7 +141,7 @@ fn requests_during_a_run_are_merged_into_one_more_run() {
     let mut bench = Bench::idle(Dispatcher::Ours);
     bench.request(7);
 
-    let merged = [bench.request(8), bench.request(9)];
+    let merged = [8, 9].map(|number| bench.request(number));
     let after = bench.end(2, 0);
 
     assert_eq!(merged[1], [CheckOutput::Remember(RequestNumber(9)), accepted(9)]);
@@ -261,9 +261,8 @@ fn what_ends_between_announcement_and_link_up_is_reported_at_link_up() {
     bench.core.announce();
     bench.end(1, 0);
 
-    let out = bench.give(CheckInput::LinkUp(Dispatcher::Ours));
-
-    assert_eq!(out, [CheckOutput::ReportFinished(report(1, 0, 0))]);
+    let expected = [CheckOutput::ReportFinished(report(1, 0, 0))];
+    assert_eq!(bench.give(CheckInput::LinkUp(Dispatcher::Ours)), expected);
 }
 
 #[test]

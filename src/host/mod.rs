@@ -1,0 +1,10 @@
+//! Files, clocks and processes of the machine.
+
+#[cfg(feature = "agent")]
+pub mod check_runs;
+#[cfg(feature = "agent")]
+mod run_record;
+#[cfg(feature = "agent")]
+pub mod state_dir;
+#[cfg(feature = "agent")]
+pub mod supervise;
