@@ -2,4 +2,5 @@
 
 pub mod codec;
 pub mod ns;
+pub mod osa;
 pub mod sasl;

@@ -6,4 +6,9 @@
 )]
 
 mod codec;
+mod osa_agent_talk;
+mod osa_dispatcher_talk;
+mod osa_parties;
+mod osa_payload;
+mod osa_signed;
 mod sasl;
