@@ -1,9 +1,14 @@
 //! Files, clocks and processes of the machine.
 
 #[cfg(feature = "agent")]
+pub mod auth_file;
+#[cfg(feature = "agent")]
 pub mod check_runs;
+pub mod clock;
 #[cfg(feature = "agent")]
 mod run_record;
+#[cfg(feature = "agent")]
+pub mod start_checks;
 #[cfg(feature = "agent")]
 pub mod state_dir;
 #[cfg(feature = "agent")]

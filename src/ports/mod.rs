@@ -1,5 +1,6 @@
 //! What the actors need from outside, as traits by use case.
 
+pub mod account_file;
 pub mod accounts;
 pub mod check_launcher;
 pub mod clock;
