@@ -6,9 +6,13 @@
 )]
 
 mod codec;
+mod dialogue;
+mod dialogue_session;
 mod osa_agent_talk;
 mod osa_dispatcher_talk;
 mod osa_parties;
 mod osa_payload;
 mod osa_signed;
+mod pair;
 mod sasl;
+mod sasl_passwords;

@@ -13,4 +13,5 @@ mod writer;
 pub use decoder::{Decoder, Frame, Limits};
 pub use error::CodecError;
 pub use header::StreamHeader;
+pub(crate) use writer::push;
 pub use writer::{Escaped, write_element};

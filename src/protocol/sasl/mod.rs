@@ -139,6 +139,21 @@ pub enum SaslFault {
 }
 
 impl SaslFault {
+    const ALL: [Self; 7] = [
+        Self::Aborted,
+        Self::IncorrectEncoding,
+        Self::InvalidAuthzid,
+        Self::InvalidMechanism,
+        Self::MalformedRequest,
+        Self::NotAuthorized,
+        Self::TemporaryAuthFailure,
+    ];
+
+    /// The fault of that element name, if we know it.
+    pub fn from_condition(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|fault| fault.condition() == name)
+    }
+
     /// The element name of the condition.
     pub const fn condition(self) -> &'static str {
         match self {
