@@ -103,7 +103,8 @@ impl Bench {
         self.planner.advance(self.now);
         while let Some(effect) = self.planner.poll_effect() {
             match effect {
-                Effect::Claim(claims, lease_until) => {
+                Effect::Claim(claims) => {
+                    let lease_until = self.now + self.planner.policy().lease;
                     for claim in claims {
                         let outcome = ClaimOutcome::Granted(client());
                         self.planner.claimed(&claim, lease_until, outcome, self.now);

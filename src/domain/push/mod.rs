@@ -1,6 +1,7 @@
 //! The push life cycle: what is due, what an answer means, who retries.
 
 pub mod action;
+pub mod agenda;
 pub mod client;
 pub mod planner;
 pub mod policy;

@@ -9,21 +9,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::domain::ids::{ConnectionId, RequestNumber, SystemId};
 use crate::domain::push::action::SystemWork;
-use crate::domain::push::client::{Client, ClientEvent};
+use crate::domain::push::client::{AgentKind, Client, ClientEvent};
 use crate::domain::push::policy::Policy;
 use crate::domain::push::request::{Claim, ClaimOutcome, Entry, LossReason, Step};
 use crate::domain::push::system::{Due, Opening, Snapshot, SystemPush, Turn};
 use crate::domain::time::Timestamp;
 use rate::Rate;
 
-/// Claims made in one transaction at most; bounds how long one transaction keeps others waiting.
-const CLAIM_BATCH_MAX: usize = 500;
-
 /// What the planner wants done. Effects are performed in order; a later one may rely on an earlier one's success.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Record these requests with a lease until the given time, then call [`Planner::claimed`] for each.
-    Claim(Vec<Claim>, Timestamp),
+    /// Record these requests with a lease, then call [`Planner::claimed`] for each.
+    Claim(Vec<Claim>),
     /// Sign and send a granted request, then call [`Planner::sent`] or [`Planner::not_sent`].
     Deliver {
         /// The system.
@@ -93,6 +90,11 @@ impl Planner {
             effects: VecDeque::new(),
             scratch: Vec::new(),
         }
+    }
+
+    /// The settings in force.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Replaces the settings; they hold from the next request on.
@@ -221,25 +223,22 @@ impl Planner {
     }
 
     fn make_claims(&mut self, now: Timestamp) {
-        let lease_until = now + self.policy.lease;
         let mut claims = Vec::new();
         while let Some(&(_, _, system)) = self.ready.first() {
-            if claims.len() == CLAIM_BATCH_MAX {
-                let batch = std::mem::take(&mut claims);
-                self.effects.push_back(Effect::Claim(batch, lease_until));
-            }
-            let slot_free = self
-                .policy
-                .notify_threshold
-                .is_none_or(|threshold| self.slots_used < threshold);
-            if !slot_free || !self.rate.take(now) {
+            if !self.has_free_slot() || !self.rate.take(now) {
                 break;
             }
             self.turn(system, now, |push, turn| claims.push(push.claim(turn)));
         }
         if !claims.is_empty() {
-            self.effects.push_back(Effect::Claim(claims, lease_until));
+            self.effects.push_back(Effect::Claim(claims));
         }
+    }
+
+    fn has_free_slot(&self) -> bool {
+        self.policy
+            .notify_threshold
+            .is_none_or(|threshold| self.slots_used < threshold)
     }
 
     /// The next thing to be done.
@@ -266,6 +265,13 @@ impl Planner {
     /// The connection of a system, if it is pushable.
     pub fn connection(&self, system: SystemId) -> Option<ConnectionId> {
         self.seats.get(&system).map(|seat| seat.push.connection)
+    }
+
+    /// The connection of a system and the agent at its end, if it is pushable.
+    pub(super) fn seat(&self, system: SystemId) -> Option<(ConnectionId, AgentKind)> {
+        self.seats
+            .get(&system)
+            .map(|seat| (seat.push.connection, seat.push.kind))
     }
 
     /// How the system stands, for people.

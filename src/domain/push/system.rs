@@ -106,7 +106,7 @@ pub struct Snapshot {
 pub(super) struct SystemPush {
     id: SystemId,
     pub(super) connection: ConnectionId,
-    kind: AgentKind,
+    pub(super) kind: AgentKind,
     last_number: RequestNumber,
     outstanding: Outstanding,
     /// Answered requests of a new agent whose run has not ended, oldest first.
