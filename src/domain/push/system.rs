@@ -99,6 +99,8 @@ pub struct Snapshot {
     pub wait: Option<Wait>,
     /// Whether the client answers.
     pub responsive: bool,
+    /// Whether a reboot is picked up.
+    pub rebooting: bool,
 }
 
 /// The life cycle of one pushable system.
@@ -276,6 +278,7 @@ impl SystemPush {
             next: self.due(policy).map(|due| due.at),
             wait: self.wait,
             responsive: self.hearing != Hearing::Unresponsive,
+            rebooting: self.is_rebooting(),
         }
     }
 

@@ -64,7 +64,9 @@ impl SystemPush {
 
     fn due_at(&self, tracked: &Tracked, policy: &Policy) -> Timestamp {
         let eligible = self.eligible_at(tracked, policy.authority);
-        if self.hearing == Hearing::Unresponsive || !tracked.is_uncovered() {
+        // The pick-up gave the row a new version, but there is nothing new to do.
+        let picked_up = policy.authority == Authority::Satellite && tracked.action.progress != Progress::Queued;
+        if self.hearing == Hearing::Unresponsive || picked_up || !tracked.is_uncovered() {
             let paused = self.wait.map_or(eligible, |wait| wait.until.max(eligible));
             return self.works_until(policy).map_or(paused, |end| end.max(paused));
         }

@@ -1,0 +1,366 @@
+//! A database in memory that follows the contract of the ports, with late commits.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use osa::domain::ids::{ActionId, ClientName, RequestNumber, RunId, SystemId};
+use osa::domain::push::action::{ActionKind, ActionVersion, CoveredAction, PendingAction, Progress, SystemWork};
+use osa::domain::push::agenda::{Operation, Outcome};
+use osa::domain::push::client::{Client, RunReport};
+use osa::domain::push::policy::Authority;
+use osa::domain::push::request::{Claim, ClaimOutcome, Entry, OpenRequest, PushRecord, RequestState, Step};
+use osa::domain::secret::Secret;
+use osa::domain::time::Timestamp;
+
+pub const TRIES: u32 = 5;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Queued,
+    PickedUp(Timestamp),
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+#[derive(Clone, Debug)]
+pub struct Action {
+    pub system: SystemId,
+    pub row: i64,
+    pub earliest: Timestamp,
+    pub kind: ActionKind,
+    pub status: Status,
+    pub tries: u32,
+    /// When the present version became visible.
+    pub committed: Timestamp,
+    pub prerequisite: Option<ActionId>,
+}
+
+impl Action {
+    pub fn version(&self) -> ActionVersion {
+        ActionVersion {
+            row: self.row,
+            earliest: self.earliest,
+        }
+    }
+
+    pub fn is_pending(&self) -> bool {
+        matches!(self.status, Status::Queued | Status::PickedUp(_))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub state: Option<RequestState>,
+    pub ended_by_loss: bool,
+    pub claimed: Timestamp,
+    pub since: Timestamp,
+    pub lease_until: Timestamp,
+    pub covers: Vec<CoveredAction>,
+}
+
+#[derive(Debug, Default)]
+pub struct SystemRow {
+    pub key: u64,
+    pub online: bool,
+    pub last_number: RequestNumber,
+    pub requests: BTreeMap<RequestNumber, Request>,
+    pub last_change: Option<Timestamp>,
+    pub gone: bool,
+}
+
+pub struct MemStore {
+    pub authority: Authority,
+    pub systems: BTreeMap<SystemId, SystemRow>,
+    pub actions: BTreeMap<ActionId, Action>,
+    pub runs: HashMap<RunId, u32>,
+    pub changed: BTreeSet<SystemId>,
+}
+
+impl MemStore {
+    pub fn new(authority: Authority, systems: impl Iterator<Item = SystemId>) -> Self {
+        Self {
+            authority,
+            systems: systems.map(|system| (system, SystemRow::default())).collect(),
+            actions: BTreeMap::new(),
+            runs: HashMap::new(),
+            changed: BTreeSet::new(),
+        }
+    }
+
+    pub fn start_node(&mut self, now: Timestamp) {
+        for row in self.systems.values_mut() {
+            row.online = false;
+            for request in row.requests.values_mut() {
+                if matches!(request.state, Some(RequestState::Claimed | RequestState::Sent)) {
+                    request.lose(now);
+                }
+            }
+        }
+    }
+
+    pub fn client(&self, system: SystemId) -> Option<Client> {
+        let row = self.systems.get(&system).filter(|row| !row.gone)?;
+        Some(Client {
+            system,
+            name: ClientName(format!("{system}")),
+            shared_key: Secret::new(row.key.to_string()),
+            jid: String::new(),
+            announced: false,
+        })
+    }
+
+    pub fn perform(&mut self, operation: &Operation, now: Timestamp) -> Outcome {
+        match operation {
+            Operation::Record(entries) => {
+                entries.iter().for_each(|entry| self.apply(entry));
+                Outcome::Recorded
+            }
+            Operation::Claim(claims, lease_until) => Outcome::Claimed(
+                claims
+                    .iter()
+                    .map(|claim| self.claim(claim, *lease_until, now))
+                    .collect(),
+            ),
+            Operation::Open(systems) => {
+                let known = systems.iter().filter(|&&system| self.client(system).is_some());
+                Outcome::Opened(known.map(|&system| (self.record(system), self.work(system))).collect())
+            }
+            Operation::Read(systems) => {
+                let known = systems.iter().filter(|&&system| self.client(system).is_some());
+                Outcome::Read(known.map(|&system| self.work(system)).collect())
+            }
+            Operation::AskChanged => Outcome::Changed(std::mem::take(&mut self.changed).into_iter().collect()),
+        }
+    }
+
+    fn claim(&mut self, claim: &Claim, lease_until: Timestamp, now: Timestamp) -> ClaimOutcome {
+        let Some(client) = self.client(claim.system) else {
+            return ClaimOutcome::Gone;
+        };
+        let row = self.systems.get_mut(&claim.system).expect("the client's system exists");
+        let leased = row.requests.values().any(|request| {
+            matches!(request.state, Some(RequestState::Claimed | RequestState::Sent)) && request.lease_until > now
+        });
+        if leased || claim.number <= row.last_number {
+            return ClaimOutcome::Refused;
+        }
+        row.last_number = claim.number;
+        let request = Request {
+            state: Some(RequestState::Claimed),
+            ended_by_loss: false,
+            claimed: now,
+            since: now,
+            lease_until,
+            covers: claim.covers.clone(),
+        };
+        row.requests.insert(claim.number, request);
+        ClaimOutcome::Granted(client)
+    }
+
+    fn record(&self, system: SystemId) -> PushRecord {
+        let row = &self.systems[&system];
+        let open = row.requests.iter().filter_map(|(&number, request)| {
+            let (since, covers) = (request.since, request.covers.clone());
+            request.state.map(|state| OpenRequest {
+                number,
+                state,
+                since,
+                covers,
+            })
+        });
+        PushRecord {
+            last_number: row.last_number,
+            open: open.collect(),
+            covered: vec![],
+            wait: None,
+        }
+    }
+
+    pub fn work(&self, system: SystemId) -> SystemWork {
+        let mut actions: Vec<_> = self
+            .actions
+            .iter()
+            .filter(|(_, action)| action.system == system && action.is_pending() && !self.is_blocked(action))
+            .map(|(&id, action)| PendingAction {
+                id,
+                version: action.version(),
+                progress: match action.status {
+                    Status::PickedUp(at) => Progress::PickedUp(at),
+                    Status::Queued | Status::Completed | Status::Failed | Status::Cancelled => Progress::Queued,
+                },
+                kind: action.kind,
+            })
+            .collect();
+        actions.sort_by_key(|action| (action.version.earliest, action.id));
+        SystemWork {
+            system,
+            actions,
+            last_change: self.systems[&system].last_change,
+        }
+    }
+
+    pub fn is_blocked(&self, action: &Action) -> bool {
+        action.prerequisite.is_some_and(|id| {
+            self.actions
+                .get(&id)
+                .is_some_and(|first| first.system == action.system && first.status != Status::Completed)
+        })
+    }
+
+    fn apply(&mut self, entry: &Entry) {
+        let Entry { system, at, step } = entry;
+        let Some(row) = self.systems.get_mut(system).filter(|row| !row.gone) else {
+            return;
+        };
+        match step {
+            Step::Sent(number) => row.advance(*number, RequestState::Sent, *at),
+            Step::Answered(number) => {
+                row.advance(*number, RequestState::Answered, *at);
+                self.pick_up(*system, *number, *at);
+            }
+            Step::Received(number) | Step::Refused(number, _) => row.end(*number, *at),
+            Step::Lost(number, _) => row.lose(*number, *at),
+            Step::Started(run) => {
+                let numbers: Vec<_> = row.requests.range(..=run.covers).map(|(&number, _)| number).collect();
+                for number in numbers {
+                    if row.requests[&number].state == Some(RequestState::Answered) {
+                        row.advance(number, RequestState::Started(*run), *at);
+                    }
+                }
+            }
+            Step::Finished(report) => self.finish(*system, report, *at),
+            Step::Delivered(number, covers) => {
+                row.end(*number, *at);
+                self.settle(*system, covers, true, *at);
+            }
+            Step::Online(online) => row.online = *online,
+            Step::Waiting(_) | Step::AgentAnnounced | Step::Heard => {}
+        }
+    }
+
+    fn pick_up(&mut self, system: SystemId, number: RequestNumber, at: Timestamp) {
+        if self.authority == Authority::Satellite {
+            return;
+        }
+        let Some(covers) = self.systems[&system]
+            .requests
+            .get(&number)
+            .map(|request| request.covers.clone())
+        else {
+            return;
+        };
+        for covered in covers {
+            if let Some(action) = self.actions.get_mut(&covered.action)
+                && action.version() == covered.version
+                && action.status == Status::Queued
+            {
+                action.status = Status::PickedUp(at);
+            }
+        }
+    }
+
+    fn finish(&mut self, system: SystemId, report: &RunReport, at: Timestamp) {
+        let times = self.runs.entry(report.run).or_default();
+        if *times > 0 {
+            return;
+        }
+        *times += 1;
+        let row = self.systems.get_mut(&system).expect("steps are for known systems");
+        let mut covers: Vec<CoveredAction> = Vec::new();
+        for request in row.requests.range_mut(..=report.covers).map(|(_, request)| request) {
+            if request.state.is_some() || request.ended_by_loss {
+                request.state = None;
+                request.ended_by_loss = false;
+                request.since = at;
+                request.covers.iter().for_each(|covered| {
+                    if !covers.contains(covered) {
+                        covers.push(*covered);
+                    }
+                });
+            }
+        }
+        self.settle(system, &covers, report.end.is_success(), at);
+    }
+
+    fn settle(&mut self, system: SystemId, covers: &[CoveredAction], success: bool, at: Timestamp) {
+        if self.authority == Authority::Satellite {
+            return;
+        }
+        for covered in covers {
+            let Some(action) = self.actions.get_mut(&covered.action) else {
+                continue;
+            };
+            if action.version() != covered.version || !action.is_pending() {
+                continue;
+            }
+            if success {
+                action.status = Status::Completed;
+            } else {
+                action.tries -= 1;
+                if action.tries == 0 {
+                    action.status = Status::Failed;
+                    self.fail_dependents(covered.action);
+                }
+            }
+        }
+        self.systems
+            .get_mut(&system)
+            .expect("steps are for known systems")
+            .last_change = Some(at);
+    }
+
+    pub fn fail_dependents(&mut self, failed: ActionId) {
+        let system = self.actions[&failed].system;
+        let dependents: Vec<_> = self
+            .actions
+            .iter()
+            .filter(|(_, action)| action.prerequisite == Some(failed) && action.system == system && action.is_pending())
+            .map(|(&id, _)| id)
+            .collect();
+        for id in dependents {
+            self.actions.get_mut(&id).expect("just listed").status = Status::Failed;
+            self.fail_dependents(id);
+        }
+    }
+
+    /// How many requests of a system are Claimed or Sent.
+    pub fn on_their_way(&self, system: SystemId) -> Vec<RequestNumber> {
+        let requests = self.systems[&system].requests.iter();
+        requests
+            .filter(|(_, request)| matches!(request.state, Some(RequestState::Claimed | RequestState::Sent)))
+            .map(|(&number, _)| number)
+            .collect()
+    }
+}
+
+impl SystemRow {
+    fn advance(&mut self, number: RequestNumber, state: RequestState, at: Timestamp) {
+        if let Some(request) = self.requests.get_mut(&number).filter(|request| request.state.is_some()) {
+            request.state = Some(state);
+            request.since = at;
+        }
+    }
+
+    fn end(&mut self, number: RequestNumber, at: Timestamp) {
+        if let Some(request) = self.requests.get_mut(&number) {
+            request.state = None;
+            request.since = at;
+        }
+    }
+
+    fn lose(&mut self, number: RequestNumber, at: Timestamp) {
+        if let Some(request) = self.requests.get_mut(&number) {
+            request.lose(at);
+        }
+    }
+}
+
+impl Request {
+    fn lose(&mut self, at: Timestamp) {
+        if self.state.is_some() {
+            self.state = None;
+            self.ended_by_loss = true;
+            self.since = at;
+        }
+    }
+}
