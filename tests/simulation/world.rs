@@ -130,6 +130,8 @@ struct Node {
 pub struct Witness {
     /// Since when nothing but the planner could keep a system from being asked.
     free_since: HashMap<SystemId, Timestamp>,
+    /// Until when the store's failure explains any delay.
+    excused_until: Timestamp,
     /// When each action version was first requested.
     requested: HashMap<(ActionId, ActionVersion), Timestamp>,
     reboot_asked: HashMap<SystemId, (ConnectionId, Timestamp)>,

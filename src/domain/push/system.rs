@@ -119,8 +119,8 @@ pub(super) struct SystemPush {
     hearing: Hearing,
     /// The pending work in memory is known to be out of date.
     stale: bool,
-    /// A request was made while a reboot is picked up.
-    asked_in_reboot: bool,
+    /// This session was sent a request.
+    asked: bool,
     last_answer: Option<Timestamp>,
     /// Until then nothing is asked, whatever is due: the last attempt failed on our side.
     held_until: Option<Timestamp>,
@@ -144,7 +144,6 @@ impl SystemPush {
         self.stale = false;
         self.track(work.actions);
         if self.actions.is_empty() {
-            self.asked_in_reboot = false;
             self.steps = Steps::default();
             self.set_wait(None, turn);
         }
@@ -200,7 +199,6 @@ impl SystemPush {
             self.steps = Steps::default();
         }
         let covers = self.due_actions(turn).map(Tracked::covered).collect();
-        self.asked_in_reboot = self.is_rebooting();
         self.outstanding = Outstanding::Claiming(number);
         Claim {
             system: self.id,
@@ -224,7 +222,6 @@ impl SystemPush {
     /// The store did not record the claim.
     pub(super) fn not_claimed(&mut self, turn: &mut Turn<'_>) {
         self.outstanding = Outstanding::None;
-        self.asked_in_reboot = false;
         self.held_until = Some(turn.now + policy::HICCUP);
     }
 
@@ -234,7 +231,6 @@ impl SystemPush {
             return;
         }
         self.outstanding = Outstanding::None;
-        self.asked_in_reboot = false;
         self.note(Step::Lost(number, LossReason::NotSent), turn);
         for tracked in self.actions.iter_mut().filter(|tracked| tracked.request == number) {
             tracked.request = RequestNumber::default();
@@ -248,6 +244,7 @@ impl SystemPush {
             && claimed == number
         {
             self.outstanding = Outstanding::Sent(number, lease_until);
+            self.asked = true;
             self.note(Step::Sent(number), turn);
         }
     }

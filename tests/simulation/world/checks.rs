@@ -1,6 +1,6 @@
 //! The invariants of the push life cycle, section 7.
 
-use osa::domain::push::request::{Claim, RequestState};
+use osa::domain::push::request::Claim;
 
 use super::*;
 
@@ -30,7 +30,11 @@ impl World {
                     continue;
                 }
                 let queued = action.status == Status::Queued && action.prerequisite.is_none();
-                let since = action.committed.max(action.earliest).max(free_since);
+                let since = action
+                    .committed
+                    .max(action.earliest)
+                    .max(free_since)
+                    .max(self.witness.excused_until);
                 let bound = if self.sees_all_changes { TICK } else { RECONCILE } + TICK + SLACK;
                 assert!(
                     !queued || self.now.saturating_since(since) <= bound,
@@ -58,62 +62,52 @@ impl World {
         self.witness.free_since.remove(&system);
     }
 
-    /// I3, counted from the database instead of the planner's books. New agents hold until the report, standalone.
+    /// I3, counted anew from each system instead of the planner's running sum. Offline systems and reboots are left
+    /// out; a request older than `slot_age` holds nothing.
     fn check_slots(&self, asked: SystemId) {
         let Some(threshold) = self.policy.notify_threshold else {
             return;
         };
-        let Some(node) = &self.node else { return };
-        let holds = |system: SystemId| {
-            // Offline systems and reboots are left out.
-            let connected = node
-                .agenda
-                .planner()
-                .snapshot(system)
-                .is_some_and(|snapshot| !snapshot.rebooting);
-            connected
-                && self.store.systems[&system].requests.values().any(|request| {
-                    let young = request.claimed + self.policy.slot_age > self.now;
-                    request.state.is_some_and(|state| match state {
-                        RequestState::Claimed | RequestState::Sent => request.lease_until > self.now,
-                        RequestState::Answered | RequestState::Started(_) => young,
-                    })
-                })
+        let planner = self.node.as_ref().expect("a node delivers").agenda.planner();
+        let counts = |system: SystemId| {
+            let Some(known) = planner.snapshot(system).filter(|known| !known.rebooting) else {
+                return false;
+            };
+            let young = self.store.systems[&system]
+                .requests
+                .values()
+                .any(|request| request.state.is_some() && request.claimed + self.policy.slot_age > self.now);
+            known.outstanding.is_some() || (known.awaited > 0 && young)
         };
-        // It was claimed beside one that takes the slot, and takes none itself.
-        if node
-            .agenda
-            .planner()
-            .snapshot(asked)
-            .is_some_and(|snapshot| snapshot.rebooting)
-        {
-            return;
-        }
-        let used = self
+        let others = self
             .agents
             .iter()
-            .filter(|agent| agent.system != asked && holds(agent.system))
+            .filter(|agent| agent.system != asked && counts(agent.system))
             .count();
+        // A rebooting system was claimed beside one that takes the slot, and takes none itself.
+        let used = others + usize::from(counts(asked));
         assert!(
-            used < threshold.max(1),
+            used <= threshold,
             "I3: {used} of {threshold} slots used; {}",
             self.describe()
         );
     }
 
-    /// I4: while a reboot is picked up, one request for each session, then none within half an hour.
+    /// I4: while a reboot is picked up, one request for each session, then none within half an hour. It counts from
+    /// the reconciliation that must have shown the pick-up.
     fn check_reboot(&mut self, system: SystemId, connection: ConnectionId) {
-        let known = self
-            .node
-            .as_ref()
-            .and_then(|node| node.agenda.planner().snapshot(system));
-        if !known.is_some_and(|snapshot| snapshot.rebooting) {
+        let now = self.now;
+        let rebooting = self.store.actions.values().any(|action| {
+            let known = matches!(action.status, Status::PickedUp(at) if at + RECONCILE + SLACK < now);
+            action.system == system && action.kind == ActionKind::Reboot && known
+        });
+        if !rebooting || self.faulty {
             self.witness.reboot_asked.remove(&system);
             return;
         }
-        let before = self.witness.reboot_asked.insert(system, (connection, self.now));
+        let before = self.witness.reboot_asked.insert(system, (connection, now));
         if let Some((_, at)) = before.filter(|&(same, _)| same == connection) {
-            let pause = self.now.saturating_since(at);
+            let pause = now.saturating_since(at);
             // A request that could not be handed over, or got no answer, does not count.
             assert!(
                 pause >= Duration::from_secs(60),
@@ -154,10 +148,7 @@ impl World {
     /// The store failed, so nobody's delay is the planner's.
     pub(super) fn excuse_everybody(&mut self) {
         // Retries of the store are up to a minute apart.
-        let later = self.now + Duration::from_secs(61);
-        self.witness
-            .free_since
-            .extend(self.agents.iter().map(|agent| (agent.system, later)));
+        self.witness.excused_until = self.now + Duration::from_secs(61);
     }
 
     /// When all is settled: I5, I8, I9, I10.

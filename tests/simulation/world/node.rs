@@ -214,10 +214,14 @@ impl World {
                 self.witness.free_since.insert(system, self.now);
             }
             ToNode::Event(event, signed) if signed == key => {
+                if matches!(event, ClientEvent::Accepted(_) | ClientEvent::Finished(_)) {
+                    self.witness.free_since.insert(system, self.now);
+                }
                 node.agenda.client_reported(system, id, event, self.now);
             }
             ToNode::Received(signed) if signed == key => {
                 if let Some(number) = connection.unanswered.pop_front() {
+                    self.witness.free_since.insert(system, self.now);
                     node.agenda
                         .client_reported(system, id, ClientEvent::Accepted(number), self.now);
                 }

@@ -87,10 +87,10 @@ impl SystemPush {
         (!ended_since).then_some(last + policy::STUCK_AFTER)
     }
 
-    /// One request for each new session, then one 30 min after the pick-up and on with doubling pauses: only a check
+    /// One request for a session that had none, then one 30 min after the pick-up and on with doubling pauses: only a check
     /// can end a reboot.
     fn due_in_reboot(&self, since: Timestamp) -> Timestamp {
-        if !self.asked_in_reboot {
+        if !self.asked {
             return since;
         }
         let first = since + policy::STUCK_AFTER;

@@ -36,7 +36,7 @@ impl SystemPush {
             wait: None,
             hearing: Hearing::Responsive(0),
             stale: false,
-            asked_in_reboot: false,
+            asked: false,
             last_answer: None,
             held_until: None,
             steps: Steps::default(),
