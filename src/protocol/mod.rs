@@ -11,6 +11,7 @@
 //! | `roster` | roster: RFC 6121, section 2 |
 //! | `stream::server::open`, `stream::client::open` | ping: XEP-0199; white space: RFC 6120, section 4.6.1 |
 //! | [`osa`] | the signed conversation: compatibility contract, sections 1.11 to 1.13 |
+//! | [`xmlrpc`], [`systemid`] | registration: compatibility contract, section 2; xmlrpc.com/spec |
 //! | [`ns`] | all namespaces |
 
 pub mod codec;
@@ -21,3 +22,5 @@ pub(crate) mod roster;
 pub mod sasl;
 pub mod stanza;
 pub mod stream;
+pub mod systemid;
+pub mod xmlrpc;

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use minidom::Element;
 use osa::domain::ids::{ClientName, RequestNumber, RunId, SystemId};
-use osa::domain::push::client::{Client, RunEnd, RunReport};
+use osa::domain::push::client::{Client, ClientEvent, RunEnd, RunReport};
 use osa::domain::secret::Secret;
 use osa::domain::time::Timestamp;
 use osa::protocol::codec::write_element;
+use osa::protocol::osa::action::Action;
 use osa::protocol::osa::agent_talk::{self, AgentTalk, Enrolment};
 use osa::protocol::osa::dispatcher_talk::{self, DispatcherTalk, Question};
+use osa::protocol::osa::signed::{Content, Signed};
 
 pub const DISPATCHER: &str = "rhn-dispatcher-sat@sat.example.com/superclient";
 pub const AGENT: &str = "osad-1a2b3c4d5e@sat.example.com/osad";
@@ -121,4 +123,37 @@ pub fn report(run: u8, covers: i64) -> RunReport {
         end: RunEnd::Exited(0),
         run_time: std::time::Duration::from_millis(1_500),
     }
+}
+
+/// What the clients of these outputs said.
+pub fn events(outputs: &[dispatcher_talk::Output]) -> Vec<ClientEvent> {
+    let events = outputs.iter().filter_map(|output| match output {
+        dispatcher_talk::Output::Event(system, event) => {
+            assert_eq!(*system, client().system);
+            Some(event.clone())
+        }
+        _ => None,
+    });
+    events.collect()
+}
+
+/// What the dispatcher makes of a message.
+pub fn heard(talk: &mut DispatcherTalk, message: &Element) -> Vec<dispatcher_talk::Output> {
+    talk.handle_message(NOW, message);
+    drain(talk)
+}
+
+/// An existing agent's answer.
+pub fn existing_answer(name: &str, key: &str, action: Action) -> Element {
+    let content = Content {
+        timestamp: 1,
+        serial: "d4e5f6-12",
+        action: action.response(),
+    };
+    let signed = Signed::response(&Secret::new(key), DISPATCHER, name, AGENT, content);
+    let mut message: Element = format!("<message xmlns='jabber:client' from='{AGENT}' type='normal'/>")
+        .parse()
+        .unwrap();
+    message.append_child(signed.to_element());
+    message
 }
