@@ -14,6 +14,7 @@
 //! | [`xmlrpc`], [`systemid`] | registration: compatibility contract, section 2; xmlrpc.com/spec |
 //! | [`ns`] | all namespaces |
 
+pub mod agent;
 pub mod codec;
 pub mod ns;
 pub mod osa;

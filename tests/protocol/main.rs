@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod agent_core;
 mod codec;
 mod dialogue;
 mod dialogue_session;

@@ -35,6 +35,15 @@ impl Seed {
         drawn
     }
 
+    /// 128 bits that were not given out before.
+    pub(crate) fn draw_id(&mut self) -> [u8; 16] {
+        let mut id = [0; 16];
+        for (to, from) in id.iter_mut().zip(self.draw()) {
+            *to = from;
+        }
+        id
+    }
+
     /// The same as 24 letters, digits, `-` and `_`.
     pub(crate) fn draw_text(&mut self) -> String {
         URL_SAFE_NO_PAD.encode(self.draw())
