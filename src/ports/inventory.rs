@@ -117,7 +117,7 @@ pub struct Explanation {
     pub open: Vec<OpenRequest>,
     /// The pause in force.
     pub wait: Option<Wait>,
-    /// The last requests, newest first, with what became of them in words.
+    /// The last requests, open ones included, newest first, with what became of them in words.
     pub history: Vec<(RequestTrace, String)>,
 }
 
@@ -142,13 +142,15 @@ pub trait Inventory: Send + Sync + 'static {
     /// Schedules an action.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] if a system or the prerequisite does not exist; nothing is scheduled then.
+    /// [`StoreError::NotFound`] if a system or the prerequisite does not exist, or no system is named; nothing is
+    /// scheduled then. Behind a prerequisite that has failed, the action fails at once.
     async fn schedule(&self, action: &NewAction, now: Timestamp) -> Result<ActionId, StoreError>;
 
-    /// Queues a failed or completed action again under its id, at a new version.
+    /// Queues a failed or completed action again under its id, at a new version; whether it was one. `earliest` is a
+    /// column of the action, not of its system: it holds for every system that has the action pending.
     async fn reschedule(&self, action: ActionId, system: SystemId, earliest: Timestamp) -> Result<bool, StoreError>;
 
-    /// Takes a pending action from a system; whether it was pending.
+    /// Takes a pending action, and what waits for it, from a system; whether it was pending.
     async fn cancel(&self, action: ActionId, system: SystemId) -> Result<bool, StoreError>;
 
     /// Lists actions, newest first.

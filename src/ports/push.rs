@@ -13,7 +13,8 @@ use crate::ports::store::StoreError;
 #[async_trait]
 pub trait PushStore: Send + Sync + 'static {
     /// Starts this node: counts its incarnation, voids what older ones had claimed or sent, and makes every system
-    /// offline until its client is back.
+    /// offline until its client is back. Request numbers go on above any that could have been given out before, so
+    /// that neither a power cut nor a restored backup lets an old report be taken for a new one.
     async fn start_node(&self, node: &str, now: Timestamp) -> Result<Incarnation, StoreError>;
 
     /// The registration that owns this full JID; of several, the one whose name last signed validly, else the newest.
@@ -29,7 +30,9 @@ pub trait PushStore: Send + Sync + 'static {
     /// left out.
     async fn push_records(&self, systems: &[SystemId]) -> Result<Vec<(PushRecord, SystemWork)>, StoreError>;
 
-    /// Systems whose actions, name, key or JID may have changed since the last call; a hint, not the truth.
+    /// Systems whose actions, name, key or JID may have changed since the last call, or are gone; a hint, not the
+    /// truth. The first call counts from the opening of the database. What [`PushStore::record`] does to actions is
+    /// told only where it may matter to others: a reboot, an action others depend on.
     async fn changed_systems(&self) -> Result<Vec<SystemId>, StoreError>;
 
     /// The pending work of these systems: the truth. Systems that are gone are left out.
@@ -44,7 +47,10 @@ pub trait PushStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Vec<ClaimOutcome>, StoreError>;
 
-    /// Applies steps in order, in one transaction: all or none.
+    /// Applies steps in order, in one transaction: all or none. With a [`Step::Finished`] among them, it returns when
+    /// they survive a power cut; other steps may be taken back by one, and are then found out at the next start.
+    ///
+    /// [`Step::Finished`]: crate::domain::push::request::Step::Finished
     async fn record(&self, entries: &[Entry]) -> Result<(), StoreError>;
 
     /// Removes ended requests and run ids that are older than `cutoff` and concern no pending action; how many requests.

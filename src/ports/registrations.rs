@@ -14,6 +14,9 @@ pub trait Registrations: Send + Sync + 'static {
     async fn system_secret(&self, system: SystemId) -> Result<Option<Secret>, StoreError>;
 
     /// Records a check-in (`rhnServerInfo`).
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if there is no such system; so do the following.
     async fn check_in(&self, system: SystemId, now: Timestamp) -> Result<(), StoreError>;
 
     /// Gives the system's `rhnPushClient` row this name and key, makes it offline and clears its ping fields; inserts
@@ -27,5 +30,8 @@ pub trait Registrations: Send + Sync + 'static {
     ) -> Result<(), StoreError>;
 
     /// Takes the JID from every other system's row and gives it to this one.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if the system has not called `register_osad`.
     async fn register_osad_jid(&self, system: SystemId, jid: &str, now: Timestamp) -> Result<(), StoreError>;
 }

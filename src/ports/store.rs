@@ -1,5 +1,6 @@
 //! What every use case of a database can answer with.
 
+use std::io;
 use std::path::PathBuf;
 
 use crate::ports::accounts::Accounts;
@@ -21,6 +22,20 @@ pub enum StoreError {
     /// No room is left; passes when there is.
     #[error("no space left for database {database}: free some", database = .0.display())]
     Full(PathBuf),
+    /// The file system failed below an open database.
+    #[error("database {database} cannot be read or written (I/O error): check its disk and the space left", database = .0.display())]
+    Io(PathBuf),
+    /// The file system does not let this program at the database.
+    #[error("database {database} cannot be opened ({source}): check its path, owner and mode", database = .path.display())]
+    Inaccessible {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// The operating system refused a thread for database work.
+    #[error("no thread for database work ({0}): raise the limit of tasks")]
+    OutOfThreads(io::Error),
     /// The file is not a database, or its pages are inconsistent.
     #[error("database {database} is damaged: restore it from a backup", database = .0.display())]
     Damaged(PathBuf),
@@ -68,7 +83,7 @@ impl StoreError {
     pub const fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Locked(_) | Self::Full(_) | Self::Saturated | Self::WorkerPanicked | Self::Other { .. }
+            Self::Locked(_) | Self::Full(_) | Self::Io(_) | Self::Saturated | Self::WorkerPanicked | Self::Other { .. }
         )
     }
 }
