@@ -27,5 +27,7 @@ pub mod ports;
 pub mod protocol;
 #[cfg(feature = "host")]
 pub mod settings;
+#[cfg(feature = "dispatcher")]
+pub mod store;
 #[cfg(feature = "host")]
 pub mod telemetry;

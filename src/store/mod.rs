@@ -1,0 +1,5 @@
+//! Databases behind the ports.
+//!
+//! One module per database, one contract for all: `tests/store` runs the same suite on each.
+
+pub mod sqlite;

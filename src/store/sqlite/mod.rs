@@ -1,0 +1,262 @@
+//! The embedded database of a standalone deployment.
+//!
+//! ```text
+//!   use case ──► waiting room ──► writer (1 thread, 1 connection) ──► flusher, if somebody outside is told
+//!            └─► waiting room ──► readers (threads, a connection each) ── also write the log back to the file
+//! ```
+//!
+//! One process serves a database at a time; [`SqliteStore::open_for_serving`] keeps a lock for as long as it lives.
+
+mod accounts;
+mod actions;
+mod claim;
+mod connection;
+mod durable;
+mod failure;
+mod file;
+mod inventory;
+mod label;
+mod push;
+mod record;
+mod registrations;
+mod requests;
+mod schema;
+mod statement;
+mod work;
+mod workers;
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::time::Duration;
+
+use diesel::{RunQueryDsl, SqliteConnection};
+use tokio::sync::Notify;
+
+use crate::ports::store::StoreError;
+use connection::Role;
+use durable::Flusher;
+use failure::Failure;
+use file::{Holder, Lock};
+use statement::statement;
+use workers::{Connect, Workers};
+
+/// Use cases that may wait for a connection. A herd of 10 000 agents logging in at once has to fit; each takes some
+/// 200 bytes while it waits.
+const WAITING_ROOM: usize = 16_384;
+
+/// Connections that read.
+const READERS: usize = 2;
+
+/// How long a statement waits for a lock that another process holds before it is `Locked`.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Tries of an action unless settings say otherwise: `rhnServerAction.remaining_tries`.
+const TRIES_MAX: NonZeroU32 = NonZeroU32::new(5).unwrap();
+
+/// Writes after which a reader copies the write-ahead log back into the file, so that no writer ever has to.
+const WRITES_PER_CHECKPOINT: u32 = 200;
+
+/// Where the database is and how it is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqliteOptions {
+    /// The file; made, with its directory, if it does not exist.
+    pub path: PathBuf,
+    /// How often an action is tried before it fails.
+    pub max_tries: NonZeroU32,
+    /// How long a statement waits for another process's lock.
+    pub busy_timeout: Duration,
+    /// The size the file may grow to. Units: pages of 4096 bytes; `None` leaves it to the disk.
+    pub max_pages: Option<u32>,
+}
+
+impl SqliteOptions {
+    /// The defaults, for a database at this path.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            max_tries: TRIES_MAX,
+            busy_timeout: BUSY_TIMEOUT,
+            max_pages: None,
+        }
+    }
+}
+
+/// The database of a standalone dispatcher.
+pub struct SqliteStore {
+    // Closed in this order: the last connection copies the log back, and a reader may not.
+    readers: Workers,
+    writer: Workers,
+    flusher: Flusher,
+    path: PathBuf,
+    max_tries: i64,
+    /// The newest change that was told.
+    seen: AtomicI64,
+    changed: Arc<Notify>,
+    writes: AtomicU32,
+    _lock: Lock,
+}
+
+impl SqliteStore {
+    /// Opens the database for the dispatcher that serves it: makes it if there is none, brings its schema up to date,
+    /// and keeps every other process from opening it. Blocks; meant for the start of a program.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`], [`StoreError::Newer`], [`StoreError::Damaged`], [`StoreError::Locked`],
+    /// [`StoreError::Full`], [`StoreError::Inaccessible`]: each says what to do.
+    pub fn open_for_serving(options: &SqliteOptions) -> Result<Self, StoreError> {
+        Self::open(options, Holder::Dispatcher)
+    }
+
+    /// Opens the database for a command while no dispatcher serves it.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open_for_serving`]; [`StoreError::InUse`] means that the dispatcher is to be asked instead.
+    pub fn open_for_command(options: &SqliteOptions) -> Result<Self, StoreError> {
+        Self::open(options, Holder::Command)
+    }
+
+    fn open(options: &SqliteOptions, holder: Holder) -> Result<Self, StoreError> {
+        let path = &options.path;
+        file::prepare_directory(path)?;
+        // The lock comes first: closing any descriptor of the file would drop SQLite's locks in this process.
+        let lock = file::lock(path, holder)?;
+        file::prepare(path)?;
+        let mut writing = connection::open(options, Role::Writer)?;
+        connection::migrate(&mut writing, path)?;
+        if holder == Holder::Dispatcher {
+            connection::check(&mut writing, path)?;
+        }
+        let seen = newest_change(&mut writing).map_err(|failure| failure.into_store_error(path))?;
+        let reading = (0..READERS)
+            .map(|_| connection::open(options, Role::Reader))
+            .collect::<Result<Vec<_>, _>>()?;
+        let log = file::log_of(path)?;
+        Ok(Self {
+            writer: Workers::start(
+                "osa-store-write",
+                vec![writing],
+                WAITING_ROOM,
+                &connect(options, Role::Writer),
+            )?,
+            readers: Workers::start("osa-store-read", reading, WAITING_ROOM, &connect(options, Role::Reader))?,
+            flusher: Flusher::start(log, path, WAITING_ROOM)?,
+            path: path.clone(),
+            max_tries: i64::from(options.max_tries.get()),
+            seen: AtomicI64::new(seen),
+            changed: Arc::new(Notify::new()),
+            writes: AtomicU32::new(0),
+            _lock: lock,
+        })
+    }
+
+    /// Wakes when this process changed what [`changed_systems`] tells: at the commit, before the caller of the use
+    /// case hears of it. Changes by other processes do not wake; they are found by asking.
+    ///
+    /// [`changed_systems`]: crate::ports::push::PushStore::changed_systems
+    pub fn changes(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
+    }
+
+    /// Runs a reading use case on one state of the database.
+    async fn read<T: Send + 'static>(
+        &self,
+        use_case: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let path = self.path.clone();
+        self.readers
+            .run(move |connection| {
+                connection::transaction(connection, "BEGIN", use_case)
+                    .map_err(|failure| failure.into_store_error(&path))
+            })
+            .await
+    }
+
+    /// Runs a writing use case as one transaction. It survives the end of this process, but is not yet on the disk:
+    /// for what a power cut may take back because it is found out and done again.
+    async fn write<T: Send + 'static>(
+        &self,
+        use_case: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.commit(use_case, None).await
+    }
+
+    /// Runs a writing use case whose success somebody outside is told: returns when it is on the disk.
+    async fn write_durably<T: Send + 'static>(
+        &self,
+        use_case: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let result = self.commit(use_case, None).await?;
+        self.flusher.flushed().await?;
+        Ok(result)
+    }
+
+    /// As [`Self::write_durably`], for what [`Self::changes`] wakes for.
+    async fn alter<T: Send + 'static>(
+        &self,
+        use_case: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let result = self.commit(use_case, Some(Arc::clone(&self.changed))).await?;
+        self.flusher.flushed().await?;
+        Ok(result)
+    }
+
+    async fn commit<T: Send + 'static>(
+        &self,
+        use_case: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
+        wakes: Option<Arc<Notify>>,
+    ) -> Result<T, StoreError> {
+        let path = self.path.clone();
+        self.count_write();
+        self.writer
+            .run(move |connection| {
+                let result = connection::transaction(connection, "BEGIN IMMEDIATE", use_case)
+                    .map_err(|failure| failure.into_store_error(&path))?;
+                if let Some(changed) = wakes {
+                    changed.notify_one();
+                }
+                Ok(result)
+            })
+            .await
+    }
+
+    fn count_write(&self) {
+        if self.writes.fetch_add(1, Ordering::Relaxed) + 1 < WRITES_PER_CHECKPOINT {
+            return;
+        }
+        self.writes.store(0, Ordering::Relaxed);
+        // A full waiting room, or a log in use, only puts the copying off.
+        let _ = self.readers.submit(Box::new(|connection| {
+            if let Ok(connection) = connection {
+                let _ = connection::checkpoint(connection);
+            }
+        }));
+    }
+}
+
+fn connect(options: &SqliteOptions, role: Role) -> Connect {
+    let options = options.clone();
+    Arc::new(move || connection::open(&options, role))
+}
+
+fn newest_change(connection: &mut SqliteConnection) -> Result<i64, Failure> {
+    let (newest,) = statement::<(diesel::sql_types::BigInt,)>("SELECT ifnull(max(id), 0) FROM osa_change")
+        .get_result::<(i64,)>(connection)?;
+    Ok(newest)
+}
+
+/// The newest migration in this program, for messages.
+pub fn schema_version() -> String {
+    connection::newest_migration()
+}
+
+/// Undoes every migration of the database at `path`; all data is lost. For tests of the migrations.
+///
+/// # Errors
+/// As [`SqliteStore::open_for_command`].
+#[doc(hidden)]
+pub fn revert_schema(path: &Path) -> Result<(), StoreError> {
+    let mut connection = connection::open(&SqliteOptions::at(path), Role::Writer)?;
+    connection::revert(&mut connection, path)
+}

@@ -1,0 +1,204 @@
+//! Threads that own connections, and the waiting room before them.
+//!
+//! Each thread owns one connection and takes one use case after the other, so a connection needs no lock and the
+//! order of writes is the order of their arrival. A panic ends the use case, not the thread: the connection, whose
+//! transaction is in an unknown state, is closed (which rolls back) and opened anew.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use diesel::SqliteConnection;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::ports::store::StoreError;
+
+/// A use case on its way to a connection, or to the reason why there is none.
+type Job = Box<dyn FnOnce(Result<&mut SqliteConnection, StoreError>) + Send>;
+
+/// Opens a connection.
+pub(super) type Connect = Arc<dyn Fn() -> Result<SqliteConnection, StoreError> + Send + Sync>;
+
+/// Threads behind one queue.
+pub(super) struct Workers {
+    queue: Option<mpsc::Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Starts one thread per connection; `room` use cases may wait.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfThreads`] if the system has no thread left.
+    pub(super) fn start(
+        name: &str,
+        connections: Vec<SqliteConnection>,
+        room: usize,
+        connect: &Connect,
+    ) -> Result<Self, StoreError> {
+        let (queue, waiting) = mpsc::channel(room);
+        let waiting = Arc::new(Mutex::new(waiting));
+        let mut threads = Vec::with_capacity(connections.len());
+        for connection in connections {
+            let worker = Worker {
+                connection: Some(connection),
+                connect: Arc::clone(connect),
+                waiting: Arc::clone(&waiting),
+            };
+            let thread = thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(move || worker.run())
+                .map_err(StoreError::OutOfThreads)?;
+            threads.push(thread);
+        }
+        Ok(Self {
+            queue: Some(queue),
+            threads,
+        })
+    }
+
+    /// Runs a use case and waits for its result.
+    ///
+    /// # Errors
+    /// [`StoreError::Saturated`] if the waiting room is full, [`StoreError::WorkerPanicked`], and what the use case
+    /// returns.
+    ///
+    /// # Cancel safety
+    /// A use case that was accepted runs to its end, whether or not somebody still waits for it.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        use_case: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.submit(Box::new(move |connection| {
+            let result = connection.and_then(use_case);
+            // Whoever asked may have gone; what is done is done.
+            let _ = reply.send(result);
+        }))?;
+        answer.await.unwrap_or(Err(StoreError::WorkerPanicked))
+    }
+
+    /// Hands over a use case nobody waits for.
+    pub(super) fn submit(&self, job: Job) -> Result<(), StoreError> {
+        let Some(queue) = &self.queue else {
+            return Err(StoreError::WorkerPanicked);
+        };
+        queue.try_send(job).map_err(|refused| match refused {
+            TrySendError::Full(_) => StoreError::Saturated,
+            TrySendError::Closed(_) => StoreError::WorkerPanicked,
+        })
+    }
+}
+
+/// Waits until what was accepted is done, so that the connections are closed when the store is gone.
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.queue = None;
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has nothing left to finish.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Worker {
+    connection: Option<SqliteConnection>,
+    connect: Connect,
+    waiting: Arc<Mutex<mpsc::Receiver<Job>>>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        while let Some(job) = self.next() {
+            let mut connection = match self.connection.take() {
+                Some(connection) => connection,
+                None => match (self.connect)() {
+                    Ok(connection) => connection,
+                    Err(error) => {
+                        job(Err(error));
+                        continue;
+                    }
+                },
+            };
+            if catch_unwind(AssertUnwindSafe(|| job(Ok(&mut connection)))).is_ok() {
+                self.connection = Some(connection);
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .blocking_recv()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::connection::SimpleConnection;
+    use diesel::sql_types::BigInt;
+    use diesel::{Connection, RunQueryDsl};
+
+    use super::*;
+    use crate::store::sqlite::statement::statement;
+
+    fn connect_to(path: std::path::PathBuf) -> Connect {
+        Arc::new(move || SqliteConnection::establish(path.to_str().unwrap()).map_err(|e| panic!("{e}")))
+    }
+
+    #[tokio::test]
+    async fn panic_ends_the_use_case_and_rolls_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let connect = connect_to(directory.path().join("panic.db"));
+        let workers = Workers::start("test", vec![connect().unwrap()], 1, &connect).unwrap();
+        workers
+            .run(|c| {
+                c.batch_execute("CREATE TABLE t (x)").unwrap();
+                Ok(())
+            })
+            .await
+            .unwrap();
+
+        let panicked = workers
+            .run::<()>(|c| {
+                c.batch_execute("BEGIN; INSERT INTO t VALUES (1)").unwrap();
+                panic!("on purpose");
+            })
+            .await;
+
+        assert!(matches!(panicked, Err(StoreError::WorkerPanicked)));
+        let left = workers
+            .run(|c| {
+                Ok(statement::<(BigInt,)>("SELECT count(*) FROM t")
+                    .get_result::<(i64,)>(c)
+                    .unwrap()
+                    .0)
+            })
+            .await;
+        assert_eq!(left.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn full_waiting_room_refuses() {
+        let directory = tempfile::tempdir().unwrap();
+        let connect = connect_to(directory.path().join("full.db"));
+        let workers = Workers::start("test", vec![connect().unwrap()], 1, &connect).unwrap();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (entered, inside) = std::sync::mpsc::channel::<()>();
+        workers
+            .submit(Box::new(move |_| {
+                entered.send(()).unwrap();
+                held.recv().unwrap();
+            }))
+            .unwrap();
+        inside.recv().unwrap();
+        workers.submit(Box::new(|_| ())).unwrap();
+
+        let refused = workers.run(|_| Ok(())).await;
+
+        release.send(()).unwrap();
+        assert!(matches!(refused, Err(StoreError::Saturated)));
+    }
+}
