@@ -149,6 +149,18 @@ fn existing_answers_are_credited_to_the_oldest_unanswered_request() {
 }
 
 #[test]
+fn answer_to_a_request_is_not_credited_to_an_older_ping() {
+    let mut talk = existing_session();
+    talk.ping(NOW, &client()).unwrap();
+    talk.request(NOW, RequestNumber(3), &client()).unwrap();
+    drain(&mut talk);
+
+    let answer = heard(&mut talk, &existing_answer(NAME, KEY, Action::CheckIn));
+
+    assert_eq!(events(&answer), [ClientEvent::Accepted(RequestNumber(3))]);
+}
+
+#[test]
 fn existing_agents_clock_is_not_held_against_it() {
     let mut talk = existing_session();
     talk.request(NOW, RequestNumber(1), &client()).unwrap();
