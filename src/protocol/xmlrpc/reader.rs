@@ -1,7 +1,7 @@
 //! Bytes to documents, under limits.
 //!
 //! Elements are reduced from the inside to the outside on an explicit stack: a closing tag takes what its children were
-//! reduced to and becomes an [`Item`] of its parent. So nesting costs no stack of ours, and no tree is built.
+//! reduced to and becomes an item of its parent. So nesting costs no stack of ours, and no tree is built.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
