@@ -6,7 +6,7 @@ mod hosts;
 mod node;
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
 use osa::domain::check::{CheckCore, CheckInput};
@@ -47,6 +47,7 @@ enum Event {
     Fault,
     DatabaseHeals,
     Heal,
+    LastWork,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +135,8 @@ pub struct Witness {
     excused_until: Timestamp,
     /// When each action version was first requested.
     requested: HashMap<(ActionId, ActionVersion), Timestamp>,
+    /// Systems whose awaited report nobody is about to make, at the last reconciliation.
+    forgotten: BTreeSet<SystemId>,
     reboot_asked: HashMap<SystemId, (ConnectionId, Timestamp)>,
     pub requests: u64,
     pub faults: u64,
@@ -156,6 +159,7 @@ pub struct World {
     next_action: i64,
     database_down: bool,
     pub faulty: bool,
+    last_work_done: bool,
     tick_scheduled: bool,
     sees_all_changes: bool,
     pub witness: Witness,
@@ -194,6 +198,7 @@ impl World {
             next_action: 1,
             database_down: false,
             faulty: true,
+            last_work_done: false,
             tick_scheduled: false,
             sees_all_changes,
             witness: Witness::default(),
@@ -219,6 +224,13 @@ impl World {
             self.after(at, Event::Fault);
         }
         self.after(600_001, Event::Heal);
+        // Work in quiet times shows delays that faults would excuse.
+        for _ in 0..self.rng.range(1, 5) {
+            let at = self.rng.range(700_000, 900_000);
+            let work = self.draw_work();
+            self.after(at, Event::Commit(work));
+        }
+        self.after(900_001, Event::LastWork);
     }
 
     fn draw_work(&mut self) -> NewWork {
@@ -274,7 +286,7 @@ impl World {
             self.witness.events += 1;
             self.handle(next.event);
             self.drive_node();
-            if !self.faulty && self.is_settled() {
+            if self.last_work_done && self.is_settled() {
                 break;
             }
         }
@@ -303,6 +315,7 @@ impl World {
             Event::Fault => self.fault(),
             Event::DatabaseHeals => self.database_down = false,
             Event::Heal => self.heal(),
+            Event::LastWork => self.last_work_done = true,
         }
     }
 

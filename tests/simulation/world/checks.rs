@@ -151,6 +151,36 @@ impl World {
         self.witness.excused_until = self.now + Duration::from_secs(61);
     }
 
+    /// I9, after faults: an answered request whose report is awaited is known to its agent. Two looks in a row must
+    /// agree, since words may be on their way.
+    pub(super) fn check_awaited(&mut self) {
+        if self.faulty {
+            return;
+        }
+        let Some(node) = &self.node else { return };
+        let mut forgotten = BTreeSet::new();
+        for agent in &self.agents {
+            let Body::New(new) = &agent.body else { continue };
+            let awaited = node
+                .agenda
+                .planner()
+                .snapshot(agent.system)
+                .map_or(0, |known| known.awaited);
+            let busy = new.core.as_ref().is_none_or(CheckCore::is_busy) || !new.disk.ended.is_empty();
+            if awaited > 0 && !busy && agent.connection.is_some() {
+                forgotten.insert(agent.system);
+            }
+        }
+        let twice = forgotten.intersection(&self.witness.forgotten).next();
+        assert_eq!(
+            twice,
+            None,
+            "I9: a report is awaited that nobody will make; {}",
+            self.describe()
+        );
+        self.witness.forgotten = forgotten;
+    }
+
     /// When all is settled: I5, I8, I9, I10.
     pub(super) fn check_end(&mut self) {
         assert!(!self.faulty, "faults never ended; {}", self.describe());

@@ -9,11 +9,9 @@ impl World {
         }
         match work {
             NewWork::Insert(system, kind, delay, prerequisite) => self.insert(system, kind, delay, prerequisite),
+            // Queued ones too: a new time is a new version.
             NewWork::Reschedule(system) => {
-                let ended = self.draw_action(system, |action| {
-                    matches!(action.status, Status::Failed | Status::Completed)
-                });
-                if let Some(id) = ended {
+                if let Some(id) = self.draw_action(system, |action| !matches!(action.status, Status::Cancelled)) {
                     let now = self.now;
                     self.change(id, |action| {
                         (action.status, action.tries, action.earliest, action.committed) =

@@ -351,7 +351,11 @@ impl World {
         let action = self.store.actions.get_mut(&id).expect("the action exists");
         change(action);
         action.row = row;
-        let system = action.system;
+        let (system, kind) = (action.system, action.kind);
+        if kind == ActionKind::Reboot {
+            // Whatever waited for a reboot's end becomes due now.
+            self.witness.free_since.insert(system, self.now);
+        }
         self.store
             .systems
             .get_mut(&system)

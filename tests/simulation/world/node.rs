@@ -68,6 +68,7 @@ impl World {
             return;
         }
         self.at(self.now + RECONCILE, Event::Reconcile(life));
+        self.check_awaited();
         if let Some(node) = &mut self.node {
             node.agenda.reconcile();
         }
