@@ -1,3 +1,11 @@
 //! Who tells whom, when, and what happens if nobody answers. `docs/actors.md` draws the tree.
 
+#[cfg(feature = "dispatcher")]
+pub mod poller;
+#[cfg(feature = "dispatcher")]
+pub mod router;
+#[cfg(feature = "dispatcher")]
+pub mod session;
 pub mod supervision;
+#[cfg(feature = "dispatcher")]
+pub mod tls_supervisor;

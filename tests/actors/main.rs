@@ -1,5 +1,8 @@
 //! Actors under paused time, in-memory pipes and loopback; sockets and TLS on loopback.
 #![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
+mod crashes;
+mod sessions;
 mod supervision;
+mod support;
 mod tls;

@@ -31,6 +31,12 @@ pub use supervisor::{GaveUp, StopChildren, Supervisor};
 
 use actix::{Message, Recipient};
 
+/// Panics whoever gets it, so that tests can show what a panic costs. Not in release builds.
+#[cfg(debug_assertions)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Crash;
+
 /// Sends past the bound of the receiver's mailbox.
 ///
 /// For orders of a parent that must not be lost and of which a receiver gets at most a handful in its life: exits, and

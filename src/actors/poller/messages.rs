@@ -1,0 +1,129 @@
+//! What sessions and the registration endpoint tell the poller, and what it asks of the router.
+
+use actix::Message;
+
+use crate::domain::ids::{ConnectionId, RequestNumber, RunId, SystemId};
+use crate::domain::push::client::{AgentKind, Announcement, Client, ClientEvent};
+use crate::domain::time::Timestamp;
+
+/// What happened to sessions. One type, so that one mailbox keeps their order.
+///
+/// Opened and reported are sent awaited: while the poller is full the session reads no more from its client. The
+/// others are never waited for; a lost one is made good by the request's lease, or by the next
+/// [`AnnounceSessions`](crate::actors::tls_supervisor::AnnounceSessions).
+#[derive(Clone, Debug, PartialEq, Message)]
+#[rtype(result = "()")]
+pub enum SessionEvent {
+    /// A client became pushable, or says so again because the poller asked for it.
+    Opened(Box<SessionOpened>),
+    /// These connections are gone.
+    Closed(Vec<(SystemId, ConnectionId)>),
+    /// The client said something in validly signed stanzas.
+    Reported {
+        /// The system.
+        system: SystemId,
+        /// The connection.
+        connection: ConnectionId,
+        /// What it said, in order.
+        events: Vec<ClientEvent>,
+    },
+    /// A request was handed to the client's connection.
+    RequestSent {
+        /// The system.
+        system: SystemId,
+        /// The request.
+        number: RequestNumber,
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// Requests could not be handed to their connections.
+    RequestsNotSent(Vec<RequestNotSent>),
+}
+
+/// A client that may be pushed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionOpened {
+    /// The system.
+    pub system: SystemId,
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Its registration, as read when it became pushable.
+    pub client: Client,
+    /// Which agent it is.
+    pub kind: AgentKind,
+    /// What the agent announced; `None` when the session goes on and only the poller is new, since what it announced
+    /// has been handled.
+    pub announcement: Option<Announcement>,
+    /// When it became pushable.
+    pub at: Timestamp,
+}
+
+/// A request that was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestNotSent {
+    /// The system.
+    pub system: SystemId,
+    /// The request.
+    pub number: RequestNumber,
+    /// The connection it was meant for.
+    pub connection: ConnectionId,
+    /// Why.
+    pub reason: NotSentReason,
+}
+
+/// Why a request was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSentReason {
+    /// The connection is gone, or its session is not pushable any more.
+    NotConnected,
+    /// The client reads too slowly, or its session has too much to do.
+    Busy,
+}
+
+/// The system's name, key or JID changed: what was sent under the old ones is void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct RegistrationChanged {
+    /// The system.
+    pub system: SystemId,
+}
+
+/// To the router: hand these requests to their sessions. What cannot be handed over comes back at once.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct DeliverRequests(pub Vec<RequestDelivery>);
+
+/// One request to be signed and sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestDelivery {
+    /// The system.
+    pub system: SystemId,
+    /// The connection that the claim was made for.
+    pub connection: ConnectionId,
+    /// The request.
+    pub number: RequestNumber,
+    /// What the claim returned: sign with exactly this.
+    pub client: Client,
+}
+
+/// To the router: have these clients pinged. Nothing comes back; a ping that is not answered is missed anyway.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct DeliverPings(pub Vec<PingDelivery>);
+
+/// One ping to be signed and sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PingDelivery {
+    /// The system.
+    pub system: SystemId,
+    /// The connection.
+    pub connection: ConnectionId,
+    /// What to sign with.
+    pub client: Client,
+}
+
+/// To the router: tell these agents that the reports of these runs are recorded. An agent that does not hear it
+/// reports again at its next connection.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct AcknowledgeReports(pub Vec<(SystemId, ConnectionId, RunId)>);

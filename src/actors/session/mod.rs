@@ -1,0 +1,330 @@
+//! One client connection: bytes to the protocol machines, their wishes to the store, the router and the poller.
+//!
+//! ```text
+//!             bytes            stanzas
+//! Connection ◄────► ServerStream ◄────► DispatcherTalk        (both pure)
+//!     ▲                │ questions           │ rows, events
+//!     └── Pump ─── Session ───► store        ├──► poller
+//!                      ▲  └───► router       └──► router
+//!                      └─ SessionOrder (router, parent)
+//! ```
+//!
+//! A session reads no more from its client while it waits for the store, the router or the poller: so one chunk is in
+//! flight, and a slow dispatcher slows its clients instead of filling its memory. It is never restarted, since its
+//! socket is gone with it; its parent cleans up after it.
+
+mod delivery;
+mod link;
+mod messages;
+mod outgoing;
+mod pump;
+mod questions;
+mod totals;
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
+use minidom::Element;
+use tokio::sync::Semaphore;
+
+pub use messages::{Audience, EndCause, SessionOrder};
+
+use self::delivery::Notices;
+use self::link::Link;
+use self::pump::Pump;
+use self::totals::{Ending, Totals};
+use crate::actors::poller::messages::{NotSentReason, RequestNotSent, SessionEvent, SessionOpened};
+use crate::actors::router::Router;
+use crate::actors::supervision::{LiveAddr, LiveRecipient};
+use crate::actors::tls_supervisor::Ticket;
+use crate::domain::ids::{RequestNumber, SystemId};
+use crate::domain::push::client::{AgentKind, Client};
+use crate::ports::accounts::Accounts;
+use crate::ports::clock::{Clock, Entropy};
+use crate::ports::push::PushStore;
+use crate::ports::transport::Connection;
+use crate::protocol::ns;
+use crate::protocol::osa::dispatcher_talk::{self, DispatcherTalk};
+use crate::protocol::stream::server::{ClientActivity, ServerConfig, ServerEvent, ServerStream};
+use crate::protocol::stream::{Output, Seed, StreamFault};
+
+/// Orders that wait for a session: a request, a ping, and some acknowledgements.
+const MAILBOX: usize = 8;
+
+/// What all sessions share.
+pub struct SessionParts {
+    /// Settings of their streams.
+    pub config: Arc<ServerConfig>,
+    /// The dispatcher's full JID.
+    pub dispatcher: Arc<str>,
+    /// Accounts.
+    pub accounts: Arc<dyn Accounts>,
+    /// Registrations, by JID and by name.
+    pub registrations: Arc<dyn PushStore>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Where sessions are found.
+    pub router: LiveAddr<Router>,
+    /// Who pushes.
+    pub poller: LiveRecipient<SessionEvent>,
+    /// TLS handshakes at once.
+    pub handshakes: Arc<Semaphore>,
+    /// Derivations of password verifiers at once.
+    pub derivations: Arc<Semaphore>,
+}
+
+/// The actor of one connection; see the [module](self).
+pub struct Session {
+    parts: Arc<SessionParts>,
+    link: Link,
+    stream: ServerStream,
+    /// Begins with login.
+    talk: Option<Box<DispatcherTalk>>,
+    jid: Option<Arc<str>>,
+    pushable: Option<(SystemId, AgentKind)>,
+    notices: Notices,
+    /// Questions to the store that have no answer yet.
+    questions: u8,
+    totals: Totals,
+    ticket: Ticket,
+    /// Wakes the pump.
+    waker: Waker,
+}
+
+impl Session {
+    /// A session with a connection accepted now.
+    pub fn new(parts: Arc<SessionParts>, connection: Box<dyn Connection>, ticket: Ticket) -> Self {
+        let now = now();
+        let mut random = [0; 32];
+        parts.entropy.fill(&mut random);
+        Self {
+            stream: ServerStream::new(Arc::clone(&parts.config), Seed::new(random), now),
+            link: Link::new(connection),
+            talk: None,
+            jid: None,
+            pushable: None,
+            notices: Notices::default(),
+            questions: 0,
+            totals: Totals::new(now),
+            ticket,
+            waker: Waker::noop().clone(),
+            parts,
+        }
+    }
+
+    /// Whether the client's next bytes may be taken.
+    fn may_read(&self) -> bool {
+        self.questions == 0 && self.notices.is_idle() && !self.link.outgoing.is_congested()
+    }
+
+    fn receive(&mut self, bytes: &[u8], ctx: &mut Context<Self>) {
+        self.totals.bytes_in += bytes.len() as u64;
+        self.stream.receive(bytes, now());
+        self.perform(ctx);
+    }
+
+    /// The same, from a future that the pump does not know of: it must look at its connection again.
+    fn resume(&mut self, ctx: &mut Context<Self>) {
+        self.perform(ctx);
+        self.waker.wake_by_ref();
+    }
+
+    /// Does everything that the machines want done.
+    fn perform(&mut self, ctx: &mut Context<Self>) {
+        loop {
+            while let Some(output) = self.talk.as_mut().and_then(|talk| talk.poll_output()) {
+                self.perform_talk(output, ctx);
+            }
+            match self.stream.poll_output() {
+                Some(Output::Write(bytes)) => self.write(bytes, ctx),
+                Some(Output::StartTls) => self.link.start_tls(),
+                Some(Output::Event(event)) => self.handle_event(event, ctx),
+                Some(Output::Close(end)) => {
+                    self.totals.ended(Ending::Stream(end));
+                    self.link.close(now());
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: Vec<u8>, ctx: &mut Context<Self>) {
+        self.totals.bytes_out += bytes.len() as u64;
+        if self.link.outgoing.queue(bytes, now()).is_err() {
+            self.end(Ending::SlowReader, ctx);
+        }
+    }
+
+    fn handle_event(&mut self, event: ServerEvent, ctx: &mut Context<Self>) {
+        match event {
+            ServerEvent::Ask(token, question) => self.ask_for_account(token, question, ctx),
+            ServerEvent::LoggedIn(jid) => self.log_in(jid.into(), ctx),
+            ServerEvent::Client(activity) => self.handle_activity(activity, ctx),
+        }
+    }
+
+    fn log_in(&mut self, jid: Arc<str>, ctx: &mut Context<Self>) {
+        let mut random = [0; 8];
+        self.parts.entropy.fill(&mut random);
+        let dispatcher = Arc::clone(&self.parts.dispatcher);
+        let talk = DispatcherTalk::new(dispatcher, &jid, u64::from_ne_bytes(random));
+        self.talk = Some(Box::new(talk));
+        tracing::debug!(event = "client_logged_in", jid = %jid, peer_addr = %self.link.peer_addr());
+        self.jid = Some(jid);
+        self.ticket.log_in();
+        self.register(ctx);
+    }
+
+    fn handle_activity(&mut self, activity: ClientActivity, ctx: &mut Context<Self>) {
+        self.totals.stanzas_in += 1;
+        let now = self.parts.clock.now();
+        let Some(talk) = &mut self.talk else { return };
+        match activity {
+            ClientActivity::Available(presence) => talk.handle_presence(now, &presence),
+            ClientActivity::Message(message) => talk.handle_message(now, &message),
+            ClientActivity::Unavailable => {
+                let presence =
+                    Element::builder("presence", ns::CLIENT).attr(rxml::xml_ncname!("type").into(), "unavailable");
+                talk.handle_presence(now, &presence.build());
+                self.become_unavailable(ctx);
+            }
+        }
+    }
+
+    fn become_unavailable(&mut self, ctx: &mut Context<Self>) {
+        if let Some((system, _)) = self.pushable.take() {
+            self.ticket.close();
+            let closed = vec![(system, self.ticket.connection())];
+            self.tell_poller(SessionEvent::Closed(closed), ctx);
+        }
+    }
+
+    fn perform_talk(&mut self, output: dispatcher_talk::Output, ctx: &mut Context<Self>) {
+        match output {
+            dispatcher_talk::Output::Write(stanza) => {
+                self.totals.stanzas_out += 1;
+                self.stream.send(&stanza, now());
+            }
+            dispatcher_talk::Output::Ask(question) => self.ask_for_client(question, ctx),
+            dispatcher_talk::Output::Pushable {
+                client,
+                kind,
+                announcement,
+            } => self.become_pushable(
+                SessionOpened {
+                    system: client.system,
+                    connection: self.ticket.connection(),
+                    client,
+                    kind,
+                    announcement: Some(announcement),
+                    at: self.parts.clock.now(),
+                },
+                ctx,
+            ),
+            dispatcher_talk::Output::Event(system, event) => {
+                let connection = self.ticket.connection();
+                let events = vec![event];
+                let reported = SessionEvent::Reported {
+                    system,
+                    connection,
+                    events,
+                };
+                self.tell_poller(reported, ctx);
+            }
+            dispatcher_talk::Output::Ignored(why) => {
+                tracing::debug!(event = "stanza_ignored", jid = self.jid.as_deref(), reason = %why);
+            }
+        }
+    }
+
+    fn become_pushable(&mut self, opened: SessionOpened, ctx: &mut Context<Self>) {
+        self.pushable = Some((opened.system, opened.kind));
+        self.ticket.open(opened.system);
+        self.open(opened, ctx);
+    }
+
+    fn send_request(&mut self, number: RequestNumber, client: &Client, ctx: &mut Context<Self>) {
+        let (system, connection) = (client.system, self.ticket.connection());
+        let now = self.parts.clock.now();
+        let outcome = match &mut self.talk {
+            Some(_) if self.link.outgoing.is_congested() => Err(NotSentReason::Busy),
+            Some(talk) => talk
+                .request(now, number, client)
+                .map_err(|_| NotSentReason::NotConnected),
+            None => Err(NotSentReason::NotConnected),
+        };
+        self.perform(ctx);
+        let event = match outcome {
+            Ok(()) => SessionEvent::RequestSent {
+                system,
+                number,
+                connection,
+            },
+            Err(reason) => SessionEvent::RequestsNotSent(vec![RequestNotSent {
+                system,
+                number,
+                connection,
+                reason,
+            }]),
+        };
+        self.report(event, ctx);
+    }
+
+    /// Ends at once, without another word to the client.
+    fn end(&mut self, ending: Ending, ctx: &mut Context<Self>) {
+        self.totals.ended(ending);
+        ctx.stop();
+    }
+}
+
+/// The runtime's clock, as the machines take it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl Actor for Session {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        ctx.spawn(Pump::new());
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        // While a panic unwinds, the parent writes the line.
+        if !std::thread::panicking() {
+            let system = self.pushable.map(|(system, _)| system);
+            self.totals
+                .log(self.link.peer_addr(), self.jid.as_deref(), system, now());
+        }
+    }
+}
+
+impl Handler<SessionOrder> for Session {
+    type Result = ();
+
+    fn handle(&mut self, order: SessionOrder, ctx: &mut Self::Context) {
+        let now = self.parts.clock.now();
+        match order {
+            SessionOrder::Request { number, client } => return self.send_request(number, &client, ctx),
+            SessionOrder::Ping { client } => {
+                // A ping that is not sent is not answered either, which is what the poller looks at.
+                self.talk.as_mut().and_then(|talk| talk.ping(now, &client).ok());
+            }
+            SessionOrder::Acknowledge(run) => {
+                if let Some(talk) = &mut self.talk {
+                    talk.acknowledge(now, run);
+                }
+            }
+            SessionOrder::Announce(audience) => self.announce(audience, ctx),
+            SessionOrder::End(EndCause::Conflict) => self.stream.close(StreamFault::Conflict),
+            SessionOrder::End(EndCause::AccountReset) => self.stream.close(StreamFault::AccountReset),
+            SessionOrder::End(EndCause::Shutdown) => self.stream.close(StreamFault::SystemShutdown),
+        }
+        self.perform(ctx);
+    }
+}

@@ -1,0 +1,119 @@
+//! Questions of the machines, answered from the database.
+
+use std::sync::Arc;
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+
+use super::{Session, SessionParts, now};
+use crate::domain::push::client::Client;
+use crate::domain::secret::Secret;
+use crate::ports::store::StoreError;
+use crate::protocol::osa::dispatcher_talk;
+use crate::protocol::register::AccountName;
+use crate::protocol::sasl::{Salts, Verifiers};
+use crate::protocol::stream::server::{Answer, Question, QuestionToken};
+
+impl Session {
+    pub(super) fn ask_for_account(&mut self, token: QuestionToken, question: Question, ctx: &mut Context<Self>) {
+        self.questions += 1;
+        let answer = answer_account(Arc::clone(&self.parts), question);
+        ctx.spawn(answer.into_actor(self).map(move |answer, session, ctx| {
+            session.questions = session.questions.saturating_sub(1);
+            session.stream.answer(token, answer, now());
+            session.resume(ctx);
+        }));
+    }
+
+    pub(super) fn ask_for_client(&mut self, question: dispatcher_talk::Question, ctx: &mut Context<Self>) {
+        self.questions += 1;
+        let answer = answer_client(Arc::clone(&self.parts), question.clone());
+        ctx.spawn(answer.into_actor(self).map(move |client, session, ctx| {
+            session.questions = session.questions.saturating_sub(1);
+            let now = session.parts.clock.now();
+            if let Some(talk) = &mut session.talk {
+                talk.handle_client(now, &question, client);
+            }
+            session.resume(ctx);
+        }));
+    }
+}
+
+async fn answer_account(parts: Arc<SessionParts>, question: Question) -> Answer {
+    match question {
+        Question::Verifiers(username) => read_verifiers(&parts, &username).await,
+        Question::CreateAccount { username, password } => create_account(&parts, &username, password).await,
+    }
+}
+
+async fn read_verifiers(parts: &SessionParts, username: &AccountName) -> Answer {
+    let account = match parts.accounts.account(username.as_str()).await {
+        Ok(Some(account)) => account,
+        Ok(None) => return Answer::Verifiers(None),
+        Err(error) => {
+            tracing::warn!(event = "account_read_failed", account = username.as_str(), error = %error);
+            return Answer::Unavailable;
+        }
+    };
+    match account.verifiers.parse() {
+        Ok(verifiers) => Answer::Verifiers(Some(Box::new(verifiers))),
+        Err(error) => {
+            tracing::error!(event = "account_damaged", account = username.as_str(), error = %error, "reset the account");
+            Answer::Unavailable
+        }
+    }
+}
+
+async fn create_account(parts: &SessionParts, username: &AccountName, password: Secret) -> Answer {
+    let Some(verifiers) = derive(parts, password).await else {
+        return Answer::Unavailable;
+    };
+    let now = parts.clock.now();
+    match parts.accounts.create_account(username.as_str(), &verifiers, now).await {
+        Ok(()) => {
+            tracing::info!(event = "account_created", account = username.as_str());
+            Answer::Created
+        }
+        Err(StoreError::Exists { .. }) => Answer::Taken,
+        Err(error) => {
+            tracing::warn!(event = "account_create_failed", account = username.as_str(), error = %error);
+            Answer::Unavailable
+        }
+    }
+}
+
+/// Computes verifiers on a thread of its own, a few at once: it takes milliseconds.
+async fn derive(parts: &SessionParts, password: Secret) -> Option<String> {
+    let permit = Arc::clone(&parts.derivations).acquire_owned().await.ok()?;
+    let mut salts = Salts {
+        sha256: [0; 16],
+        sha1: [0; 16],
+        // Accounts made in-band are agents': their passwords are random.
+        fast: Some([0; 16]),
+    };
+    parts.entropy.fill(&mut salts.sha256);
+    parts.entropy.fill(&mut salts.sha1);
+    if let Some(salt) = &mut salts.fast {
+        parts.entropy.fill(salt);
+    }
+    let iterations = parts.config.scram_iterations;
+    let derived = tokio::task::spawn_blocking(move || {
+        let verifiers = Verifiers::derive(&password, &salts, iterations);
+        drop(permit);
+        verifiers.map(|verifiers| verifiers.to_stored())
+    });
+    derived.await.ok()?.ok()
+}
+
+async fn answer_client(parts: Arc<SessionParts>, question: dispatcher_talk::Question) -> Option<Client> {
+    let answer = match &question {
+        dispatcher_talk::Question::ClientByJid(jid) => parts.registrations.client_by_jid(jid).await,
+        dispatcher_talk::Question::ClientByName(name) => parts.registrations.client_by_name(name).await,
+    };
+    match answer {
+        Ok(client) => client,
+        Err(error) => {
+            tracing::warn!(event = "client_read_failed", error = %error);
+            None
+        }
+    }
+}

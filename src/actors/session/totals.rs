@@ -1,0 +1,94 @@
+//! What a connection amounted to: its one closing line.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::domain::ids::SystemId;
+use crate::ports::transport::{LinkError, TlsFailure};
+use crate::protocol::stream::server::ServerEnd;
+
+/// Why a session ended.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// By the rules of the protocol.
+    Stream(ServerEnd),
+    /// The client closed the connection without a word, as most do.
+    Gone,
+    /// The connection broke, or TLS failed.
+    Link(LinkError),
+    /// The client did not read what it was sent.
+    SlowReader,
+    /// What the client said could not be handed on; it will say it again at its next connection.
+    Undelivered,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stream(ServerEnd::ClosedByClient) => formatter.write_str("closed by client"),
+            Self::Stream(ServerEnd::ClientFault(condition)) => write!(formatter, "client reported {condition:?}"),
+            Self::Stream(ServerEnd::Fault(fault)) => fault.fmt(formatter),
+            Self::Gone => formatter.write_str("connection closed by client"),
+            Self::Link(error) => error.fmt(formatter),
+            Self::SlowReader => formatter.write_str("client does not read"),
+            Self::Undelivered => formatter.write_str("dispatcher could not take what the client reported"),
+        }
+    }
+}
+
+/// Counts of one connection.
+#[derive(Debug)]
+pub(super) struct Totals {
+    began: Instant,
+    ending: Option<Box<Ending>>,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub stanzas_in: u32,
+    pub stanzas_out: u32,
+}
+
+impl Totals {
+    pub fn new(began: Instant) -> Self {
+        Self {
+            began,
+            ending: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            stanzas_in: 0,
+            stanzas_out: 0,
+        }
+    }
+
+    /// Notes why the session ends; the first reason stands.
+    pub fn ended(&mut self, ending: Ending) {
+        self.ending.get_or_insert_with(|| Box::new(ending));
+    }
+
+    pub fn log(&self, peer: SocketAddr, jid: Option<&str>, system: Option<SystemId>, now: Instant) {
+        if let Some(Ending::Link(LinkError::Tls(TlsFailure::LegacyPeer(error)))) = self.ending.as_deref() {
+            tracing::warn!(
+                event = "legacy_tls_refused",
+                peer_addr = %peer,
+                error,
+                "an agent without TLS 1.2 cannot be served: update it, or keep a jabberd for it"
+            );
+        }
+        let reason = self
+            .ending
+            .as_ref()
+            .map_or_else(|| "stopped".to_owned(), ToString::to_string);
+        tracing::info!(
+            event = "session_closed",
+            peer_addr = %peer,
+            jid,
+            system_id = system.map(|system| system.0),
+            elapsed_ms = u64::try_from(now.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX),
+            bytes_in = self.bytes_in,
+            bytes_out = self.bytes_out,
+            stanzas_in = self.stanzas_in,
+            stanzas_out = self.stanzas_out,
+            reason,
+        );
+    }
+}

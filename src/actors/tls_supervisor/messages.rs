@@ -1,0 +1,22 @@
+//! What the owner of TLS is told.
+
+use actix::Message;
+
+use super::AdmissionLimits;
+use crate::actors::session::Audience;
+use crate::ports::tls::{CertificateInfo, TlsError};
+
+/// Have every session say again who it is, because this actor is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct AnnounceSessions(pub Audience);
+
+/// Read the certificate files anew. On an error the old ones stay in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "Result<CertificateInfo, TlsError>")]
+pub struct ReloadTls;
+
+/// Admit by these limits from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct SetAdmissionLimits(pub AdmissionLimits);

@@ -1,0 +1,6 @@
+//! A dispatcher without database, sockets and clock.
+
+pub mod client;
+pub mod dispatcher;
+pub mod duplex;
+pub mod store;

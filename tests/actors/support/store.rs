@@ -1,0 +1,141 @@
+//! A database of accounts and registrations in memory.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use osa::domain::ids::{ClientName, Incarnation, SystemId};
+use osa::domain::push::action::SystemWork;
+use osa::domain::push::client::Client;
+use osa::domain::push::request::{Claim, ClaimOutcome, Entry, PushRecord};
+use osa::domain::secret::Secret;
+use osa::domain::time::Timestamp;
+use osa::ports::accounts::{Account, Accounts};
+use osa::ports::push::PushStore;
+use osa::ports::store::StoreError;
+
+/// Whoever reads this system's registration panics.
+pub const POISON: SystemId = SystemId(666);
+
+#[derive(Default)]
+pub struct FakeStore {
+    accounts: Mutex<HashMap<String, Account>>,
+    clients: Mutex<Vec<Client>>,
+}
+
+impl FakeStore {
+    pub fn add_client(&self, system: SystemId, jid: &str) -> Client {
+        let client = Client {
+            system,
+            name: ClientName(format!("{:016x}", system.0)),
+            shared_key: Secret::new("0123456789abcdef0123456789abcdef01234567"),
+            jid: jid.to_owned(),
+            announced: false,
+        };
+        self.clients.lock().expect("not poisoned").push(client.clone());
+        client
+    }
+
+    /// The registration now belongs to another system.
+    pub fn rename_system(&self, from: SystemId, to: SystemId) {
+        let mut clients = self.clients.lock().expect("not poisoned");
+        for client in clients.iter_mut().filter(|client| client.system == from) {
+            client.system = to;
+        }
+    }
+
+    fn find(&self, is_it: impl Fn(&Client) -> bool) -> Option<Client> {
+        let clients = self.clients.lock().expect("not poisoned");
+        clients.iter().find(|client| is_it(client)).cloned()
+    }
+}
+
+#[async_trait]
+impl Accounts for FakeStore {
+    async fn account(&self, username: &str) -> Result<Option<Account>, StoreError> {
+        Ok(self.accounts.lock().expect("not poisoned").get(username).cloned())
+    }
+
+    async fn create_account(&self, username: &str, verifiers: &str, now: Timestamp) -> Result<(), StoreError> {
+        let account = Account {
+            username: username.to_owned(),
+            verifiers: verifiers.to_owned(),
+            created: now,
+            linked: false,
+        };
+        let before = self
+            .accounts
+            .lock()
+            .expect("not poisoned")
+            .insert(username.to_owned(), account);
+        match before {
+            None => Ok(()),
+            Some(_) => Err(StoreError::Exists {
+                what: username.to_owned(),
+            }),
+        }
+    }
+
+    async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
+        unimplemented!("not asked by sessions")
+    }
+
+    async fn remove_account(&self, _: &str) -> Result<bool, StoreError> {
+        unimplemented!("not asked by sessions")
+    }
+
+    async fn expire_accounts(&self, _: Timestamp) -> Result<usize, StoreError> {
+        unimplemented!("not asked by sessions")
+    }
+}
+
+#[async_trait]
+impl PushStore for FakeStore {
+    async fn start_node(&self, _: &str, _: Timestamp) -> Result<Incarnation, StoreError> {
+        unimplemented!("not asked by sessions")
+    }
+
+    async fn client_by_jid(&self, jid: &str) -> Result<Option<Client>, StoreError> {
+        let client = self.find(|client| client.jid == jid);
+        assert!(client.as_ref().is_none_or(|client| client.system != POISON), "told to");
+        Ok(client)
+    }
+
+    async fn client_by_name(&self, name: &ClientName) -> Result<Option<Client>, StoreError> {
+        Ok(self.find(|client| client.name == *name))
+    }
+
+    async fn client_of_system(&self, system: SystemId) -> Result<Option<Client>, StoreError> {
+        Ok(self.find(|client| client.system == system))
+    }
+
+    async fn push_records(&self, _: &[SystemId]) -> Result<Vec<(PushRecord, SystemWork)>, StoreError> {
+        unimplemented!("not asked by sessions")
+    }
+
+    async fn changed_systems(&self) -> Result<Vec<SystemId>, StoreError> {
+        unimplemented!("not asked by sessions")
+    }
+
+    async fn work(&self, _: &[SystemId]) -> Result<Vec<SystemWork>, StoreError> {
+        unimplemented!("not asked by sessions")
+    }
+
+    async fn claim(
+        &self,
+        _: &[Claim],
+        _: Incarnation,
+        _: Timestamp,
+        _: Timestamp,
+    ) -> Result<Vec<ClaimOutcome>, StoreError> {
+        unimplemented!("not asked by sessions")
+    }
+
+    async fn record(&self, _: &[Entry]) -> Result<(), StoreError> {
+        unimplemented!("not asked by sessions")
+    }
+
+    async fn prune(&self, _: Timestamp) -> Result<usize, StoreError> {
+        unimplemented!("not asked by sessions")
+    }
+}
