@@ -6,6 +6,7 @@
 )]
 
 mod agent_core;
+mod client_table;
 mod codec;
 mod dialogue;
 mod dialogue_session;
@@ -20,3 +21,7 @@ mod sasl;
 mod sasl_passwords;
 mod systemid;
 mod xmlrpc;
+mod scripted_client;
+mod server_faults;
+mod server_session;
+mod server_table;
