@@ -376,3 +376,21 @@ fn forbidden_markup_of_the_server_ends_the_stream() {
         assert_eq!(outcome, format!("stream:error Fault(Codec({fault}))"));
     }
 }
+
+#[test]
+fn bytes_behind_proceed_end_the_stream_before_tls_begins() {
+    let outcome = Scripted::at(At::Proceed).say(&format!("{PROCEED} "));
+
+    assert_eq!(outcome, "footer Fault(InjectedBeforeTls)");
+}
+
+#[test]
+fn server_may_send_more_once_the_client_is_logged_in() {
+    let message = format!("<message><b>{}</b></message>", "x".repeat(11_000));
+
+    assert_eq!(Scripted::at(At::Open).say(&message), "deliver-message");
+    assert_eq!(
+        Scripted::at(At::Success).say(&message),
+        "stream:error Fault(Codec(TooLong { limit: 10000 }))"
+    );
+}

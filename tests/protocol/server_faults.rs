@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use osa::protocol::sasl::ScramHash;
 use osa::protocol::stream::server::{Answer, ServerConfig};
 
-use crate::pair::{PASSWORD, server_config, verifiers};
+use crate::pair::{PASSWORD, USER, server_config, verifiers};
 use crate::scripted_client::{At, HEADER, REGISTER, SCRAM, STARTTLS, Scripted, plain};
 
 #[test]
@@ -296,4 +299,41 @@ fn resource_must_be_one_a_jid_can_have() {
     assert_eq!(Scripted::at(At::Bind).say(&bind(&"x".repeat(104))), "bad-request:400");
     assert_eq!(Scripted::at(At::Bind).say(&bind("a&#9;b")), "bad-request:400");
     assert_eq!(Scripted::at(At::Bind).say(&bind("")), "in result");
+}
+
+#[test]
+fn channel_binding_is_neither_offered_nor_taken_without_keying_material() {
+    let mut server = Scripted::at(At::Handshake);
+    server.stream.tls_established(None, server.now);
+    server.stream.receive(HEADER.as_bytes(), server.now);
+    assert!(!server.text().contains("PLUS"));
+
+    // `p=tls-exporter,,n=u,r=x`
+    let auth = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-256-PLUS'>\
+                cD10bHMtZXhwb3J0ZXIsLG49dSxyPXg=</auth>";
+    assert_eq!(server.say(auth), "invalid-mechanism");
+}
+
+#[test]
+fn not_even_the_servers_secret_opens_an_account_that_does_not_exist() {
+    let hash = ScramHash::Sha256;
+    let purpose_key = hash.hmac(&server_config().decoy_secret, b"decoy stored key");
+    let client_key = hash.hmac(&purpose_key, USER.as_bytes());
+    let mut server = Scripted::at(At::AwaitVerifiers);
+    let token = server.last_token.unwrap();
+    server.stream.answer(token, Answer::Verifiers(None), server.now);
+    let challenge = server.text();
+    let challenge = challenge.split(['<', '>']).nth(2).unwrap();
+    let server_first = String::from_utf8(STANDARD.decode(challenge).unwrap()).unwrap();
+
+    let nonce = server_first.split(',').next().unwrap();
+    let auth_message = format!("n={USER},r=abc,{server_first},c=biws,{nonce}");
+    let signature = hash.hmac(&hash.digest(&client_key), auth_message.as_bytes());
+    let proof = STANDARD.encode(&*client_key.xor(&signature));
+    let client_final = STANDARD.encode(format!("c=biws,{nonce},p={proof}"));
+    let outcome = server.say(&format!(
+        "<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{client_final}</response>"
+    ));
+
+    assert_eq!(outcome, "not-authorized");
 }
