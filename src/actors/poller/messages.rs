@@ -1,9 +1,13 @@
 //! What sessions and the registration endpoint tell the poller, and what it asks of the router.
 
+use std::time::Duration;
+
 use actix::Message;
 
 use crate::domain::ids::{ConnectionId, RequestNumber, RunId, SystemId};
 use crate::domain::push::client::{AgentKind, Announcement, Client, ClientEvent};
+use crate::domain::push::policy::Policy;
+use crate::domain::push::system::Snapshot;
 use crate::domain::time::Timestamp;
 
 /// What happened to sessions. One type, so that one mailbox keeps their order.
@@ -127,3 +131,39 @@ pub struct PingDelivery {
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct AcknowledgeReports(pub Vec<(SystemId, ConnectionId, RunId)>);
+
+/// Look at these systems now: the caller changed something about them.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct LookAt(pub Vec<SystemId>);
+
+/// Go by these settings from the next request on.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct ReplacePolicy(pub Policy);
+
+/// How do these systems stand; `None` asks for all that are connected.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "PollerStatus")]
+pub struct DescribeSystems(pub Option<Vec<SystemId>>);
+
+/// How the poller and its systems stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PollerStatus {
+    /// Pushable systems.
+    pub connected: usize,
+    /// Slots in use, of those that `notify_threshold` counts.
+    pub slots_used: usize,
+    /// The systems asked for that are connected.
+    pub systems: Vec<(SystemId, Snapshot)>,
+}
+
+/// Ping a system's agent and say how long its answer took; `None` if it is not connected or did not answer in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "Option<Duration>")]
+pub struct PingSystem {
+    /// The system.
+    pub system: SystemId,
+    /// How long to wait.
+    pub within: Duration,
+}

@@ -1,0 +1,88 @@
+//! Store operations, off the mailbox.
+
+use super::*;
+use crate::actors::poller::messages::PingDelivery;
+use crate::domain::push::agenda::{Operation, Outcome};
+use crate::ports::store::StoreError;
+
+impl Poller {
+    /// Runs one operation and tells the agenda what came of it.
+    pub(super) fn perform(&mut self, operation: Operation, ctx: &mut Context<Self>) {
+        let (store, clock, node) = (
+            Arc::clone(&self.parts.store),
+            Arc::clone(&self.parts.clock),
+            self.parts.node,
+        );
+        let work = async move {
+            let name = name_of(&operation);
+            let outcome = ask(store.as_ref(), clock.as_ref(), node, operation).await;
+            outcome.map_err(|error| (name, error))
+        };
+        ctx.spawn(
+            work.into_actor(self)
+                .map(|outcome, poller, ctx| poller.performed(outcome, ctx)),
+        );
+    }
+
+    fn performed(&mut self, outcome: Result<Outcome, (&'static str, StoreError)>, ctx: &mut Context<Self>) {
+        let outcome = outcome.unwrap_or_else(|(operation, error)| {
+            tracing::error!(event = "store_operation_failed", operation, error = %error, "done again after a pause");
+            Outcome::Failed
+        });
+        self.agenda.performed(outcome, self.now());
+        self.drive(ctx);
+    }
+
+    /// Pings a client with the name and key it has now.
+    pub(super) fn ping(&mut self, system: SystemId, connection: ConnectionId, ctx: &mut Context<Self>) {
+        let store = Arc::clone(&self.parts.store);
+        let pings = self.parts.pings.clone();
+        let ping = async move {
+            let lost = match store.client_of_system(system).await {
+                Ok(Some(client)) => pings
+                    .try_send(DeliverPings(vec![PingDelivery {
+                        system,
+                        connection,
+                        client,
+                    }]))
+                    .is_err(),
+                Ok(None) | Err(_) => true,
+            };
+            if lost {
+                // It counts as unanswered: the next request shows whether the client is there.
+                tracing::warn!(event = "ping_not_sent", system_id = system.0);
+            }
+        };
+        ctx.spawn(ping.into_actor(self));
+    }
+}
+
+fn name_of(operation: &Operation) -> &'static str {
+    match operation {
+        Operation::Record(_) => "record",
+        Operation::Claim(..) => "claim",
+        Operation::Open(_) => "open",
+        Operation::Read(_) => "read",
+        Operation::AskChanged => "ask_changed",
+    }
+}
+
+async fn ask(
+    store: &dyn PushStore,
+    clock: &dyn Clock,
+    node: Incarnation,
+    operation: Operation,
+) -> Result<Outcome, StoreError> {
+    Ok(match operation {
+        Operation::Record(entries) => {
+            store.record(&entries).await?;
+            Outcome::Recorded
+        }
+        Operation::Claim(claims, lease_until) => {
+            Outcome::Claimed(store.claim(&claims, node, lease_until, clock.now()).await?)
+        }
+        Operation::Open(systems) => Outcome::Opened(store.push_records(&systems).await?),
+        Operation::Read(systems) => Outcome::Read(store.work(&systems).await?),
+        Operation::AskChanged => Outcome::Changed(store.changed_systems().await?),
+    })
+}
