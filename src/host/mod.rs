@@ -6,6 +6,10 @@ pub mod auth_file;
 pub mod check_runs;
 pub mod clock;
 #[cfg(feature = "agent")]
+mod content_encoding;
+#[cfg(feature = "agent")]
+pub mod https;
+#[cfg(feature = "agent")]
 mod run_record;
 #[cfg(feature = "agent")]
 pub mod start_checks;
@@ -13,3 +17,7 @@ pub mod start_checks;
 pub mod state_dir;
 #[cfg(feature = "agent")]
 pub mod supervise;
+#[cfg(feature = "agent")]
+pub mod systemid_file;
+#[cfg(feature = "agent")]
+pub mod xmlrpc_client;
