@@ -9,3 +9,4 @@ pub mod session;
 pub mod supervision;
 #[cfg(feature = "dispatcher")]
 pub mod tls_supervisor;
+mod wire;

@@ -14,9 +14,7 @@
 //! socket is gone with it; its parent cleans up after it.
 
 mod delivery;
-mod link;
 mod messages;
-mod outgoing;
 mod pump;
 mod questions;
 mod totals;
@@ -32,13 +30,13 @@ use tokio::sync::Semaphore;
 pub use messages::{Audience, EndCause, SessionOrder};
 
 use self::delivery::Notices;
-use self::link::Link;
 use self::pump::Pump;
 use self::totals::{Ending, Totals};
 use crate::actors::poller::messages::{NotSentReason, RequestNotSent, SessionEvent, SessionOpened};
 use crate::actors::router::Router;
 use crate::actors::supervision::{LiveAddr, LiveRecipient};
 use crate::actors::tls_supervisor::Ticket;
+use crate::actors::wire::Link;
 use crate::domain::ids::{RequestNumber, SystemId};
 use crate::domain::push::client::{AgentKind, Client};
 use crate::ports::accounts::Accounts;

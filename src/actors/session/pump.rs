@@ -9,9 +9,9 @@ use actix::fut::ActorFuture;
 use actix::{ActorContext, Context};
 use tokio::time::Sleep;
 
-use super::link::Progress;
 use super::totals::Ending;
 use super::{Session, now};
+use crate::actors::wire::Progress;
 
 /// Bytes read at once.
 const CHUNK: usize = 8 * 1024;

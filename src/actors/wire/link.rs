@@ -1,4 +1,4 @@
-//! The session's connection, and what it is being used for.
+//! The connection, and what it is being used for.
 //!
 //! ```text
 //! Talking ──► StartingTls ──► AwaitingTurn ──► Handshaking ──► Talking
@@ -16,17 +16,17 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use super::outgoing::Outgoing;
 use crate::ports::transport::{Connection, Handshake, LinkError};
 
-/// How long the last words to a client may take.
+/// How long the last words to a peer may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What came of polling the link.
 #[derive(Debug)]
-pub(super) enum Progress {
+pub(in crate::actors) enum Progress {
     /// So many bytes are in the buffer.
     Read(usize),
     /// TLS is established.
     Secured(Handshake),
-    /// The client closed the connection.
+    /// The peer closed the connection.
     Gone,
     /// We said goodbye.
     Closed,
@@ -43,7 +43,7 @@ enum Phase {
 }
 
 /// A connection with its outgoing bytes.
-pub(super) struct Link {
+pub(in crate::actors) struct Link {
     connection: Box<dyn Connection>,
     phase: Phase,
     unflushed: bool,

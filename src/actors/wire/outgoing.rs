@@ -1,4 +1,4 @@
-//! Bytes for the client that the network has not taken yet; pure.
+//! Bytes for the peer that the network has not taken yet; pure.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,13 @@ const CONGESTED_BYTES: usize = 16 * 1024;
 /// How long the network may take nothing while bytes wait.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The client does not read what it is sent.
+/// The peer does not read what it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SlowReader;
+pub(in crate::actors) struct SlowReader;
 
 /// The queue. Holds no memory while empty.
 #[derive(Debug, Default)]
-pub(super) struct Outgoing {
+pub(in crate::actors) struct Outgoing {
     bytes: Vec<u8>,
     written: usize,
     /// When the network took something last, or the first byte began to wait.
@@ -61,7 +61,7 @@ impl Outgoing {
         self.waiting() > CONGESTED_BYTES
     }
 
-    /// When the client counts as a slow reader.
+    /// When the peer counts as a slow reader.
     pub fn deadline(&self) -> Option<Instant> {
         self.moved.map(|moved| moved + WRITE_TIMEOUT)
     }
