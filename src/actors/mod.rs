@@ -1,6 +1,8 @@
 //! Who tells whom, when, and what happens if nobody answers. `docs/actors.md` draws the tree.
 
 #[cfg(feature = "dispatcher")]
+pub mod endpoint;
+#[cfg(feature = "dispatcher")]
 pub mod poller;
 #[cfg(feature = "dispatcher")]
 pub mod router;

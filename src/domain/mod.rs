@@ -1,5 +1,6 @@
 //! The words and rules of server push: pure values and functions, without I/O, clock, randomness or async.
 
+pub mod admission;
 pub mod backoff;
 pub mod check;
 pub mod ids;

@@ -4,4 +4,6 @@
 pub mod ca;
 #[cfg(feature = "dispatcher")]
 pub mod listener;
+#[cfg(feature = "dispatcher")]
+pub mod registration;
 pub mod tls;

@@ -9,6 +9,7 @@ pub mod inventory;
 pub mod push;
 pub mod registrar;
 pub mod registrations;
+pub mod service;
 pub mod store;
 pub mod systemid;
 pub mod tls;

@@ -35,3 +35,9 @@ pub trait Registrations: Send + Sync + 'static {
     /// [`StoreError::NotFound`] if the system has not called `register_osad`.
     async fn register_osad_jid(&self, system: SystemId, jid: &str, now: Timestamp) -> Result<(), StoreError>;
 }
+
+/// Who must know that a registration changed.
+pub trait RegistrationObserver: Send + Sync + 'static {
+    /// The system's name, key or JID changed. A hint: whoever misses it finds out later.
+    fn registration_changed(&self, system: SystemId);
+}

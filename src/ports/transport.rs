@@ -3,6 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// TLS handshakes that may have their turn at once: enough to keep all cores busy, few enough that a herd does not
+/// hold the memory of thousands of them.
+pub const HANDSHAKE_TURNS: usize = 64;
+/// How long a handshake keeps its turn. One that takes longer goes on without, so that peers that stay silent, from one
+/// address limited to some dozens a second, cannot keep all others waiting.
+pub const HANDSHAKE_TURN: Duration = Duration::from_millis(500);
 
 /// What both ends know of a finished TLS handshake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

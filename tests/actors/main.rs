@@ -3,6 +3,7 @@
 
 mod crashes;
 mod registrar;
+mod registration;
 mod sessions;
 mod supervision;
 mod support;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use osa::actors::poller::messages::{DeliverRequests, NotSentReason, RequestDelivery, RequestNotSent, SessionEvent};
-use osa::actors::tls_supervisor::AdmissionLimits;
+use osa::domain::admission::AdmissionLimits;
 use osa::domain::ids::{ConnectionId, RequestNumber, SystemId};
 use osa::domain::push::client::AgentKind;
 

@@ -5,70 +5,18 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use osa::domain::time::Timestamp;
-use osa::net::ca::{AuthorityFiles, Ensured, create_authority, ensure, issue_server};
+use osa::net::ca::{Ensured, create_authority, ensure, issue_server};
 use osa::net::listener::{listen_everywhere, listen_on};
-use osa::net::tls::{ServerFiles, ServerTls, client_tls};
+use osa::net::tls::{ServerTls, client_tls};
 use osa::ports::tls::{Certificates, TlsWarning};
 use osa::ports::transport::{Connection, Handshake, LinkError, Listener, TlsFailure};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConnection, ProtocolVersion};
+use rustls::ProtocolVersion;
 
-const HOST: &str = "sat.example.com";
+use crate::support::site::{HOST, Site, now};
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// rustls looks at the real clock when it verifies.
-fn now() -> Timestamp {
-    let since = UNIX_EPOCH.elapsed().expect("the clock is past 1970");
-    Timestamp::from_secs(since.as_secs().try_into().expect("fits"))
-}
-
-struct Site {
-    dir: tempfile::TempDir,
-    authority: AuthorityFiles,
-    server: ServerFiles,
-}
-
-impl Site {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = |name: &str| dir.path().join(name);
-        let authority = AuthorityFiles {
-            certificate: path("ca.crt"),
-            key: path("ca.key"),
-        };
-        let server = ServerFiles {
-            certificate: path("server.crt"),
-            key: path("server.key"),
-            hostname: HOST.to_owned(),
-        };
-        ensure(&authority, &server, now()).expect("certificates are made");
-        Self { dir, authority, server }
-    }
-
-    fn tls(&self) -> Arc<ServerTls> {
-        Arc::new(self.load().expect("material loads"))
-    }
-
-    fn load(&self) -> Result<ServerTls, osa::ports::tls::TlsError> {
-        ServerTls::load(self.server.clone(), now())
-    }
-
-    fn error(&self) -> String {
-        let error = self.load().err().expect("it is refused").to_string();
-        assert!(!error.contains('\n'), "one line: {error}");
-        error
-    }
-
-    fn client(&self, address: SocketAddr) -> rustls::StreamOwned<ClientConnection, TcpStream> {
-        let trust = client_tls(&self.authority.certificate, now()).expect("the CA loads");
-        let name = ServerName::try_from(HOST).expect("a name");
-        let tls = ClientConnection::new(trust.config, name).expect("a client");
-        rustls::StreamOwned::new(tls, TcpStream::connect(address).expect("connects"))
-    }
-}
 
 fn mode(path: &Path) -> u32 {
     path.metadata().expect("exists").permissions().mode() & 0o777

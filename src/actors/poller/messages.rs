@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use actix::Message;
 
+use crate::actors::supervision::LiveRecipient;
 use crate::domain::ids::{ConnectionId, RequestNumber, RunId, SystemId};
 use crate::domain::push::client::{AgentKind, Announcement, Client, ClientEvent};
 use crate::domain::push::policy::Policy;
 use crate::domain::push::system::Snapshot;
 use crate::domain::time::Timestamp;
+use crate::ports::registrations::RegistrationObserver;
 
 /// What happened to sessions. One type, so that one mailbox keeps their order.
 ///
@@ -90,6 +92,13 @@ pub enum NotSentReason {
 pub struct RegistrationChanged {
     /// The system.
     pub system: SystemId,
+}
+
+impl RegistrationObserver for LiveRecipient<RegistrationChanged> {
+    fn registration_changed(&self, system: SystemId) {
+        // The store's list of changed systems says so again.
+        self.try_send(RegistrationChanged { system }).ok();
+    }
 }
 
 /// To the router: hand these requests to their sessions. What cannot be handed over comes back at once.

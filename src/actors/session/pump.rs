@@ -98,10 +98,15 @@ impl Session {
     fn next_deadline(&self) -> Option<Instant> {
         let talk = self.talk.as_ref().and_then(|talk| talk.next_deadline());
         let talk = talk.map(|at| now() + at.saturating_since(self.parts.clock.now()));
-        [talk, self.stream.next_deadline(), self.link.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            talk,
+            self.stream.next_deadline(),
+            self.link.deadline(),
+            self.link.turn_ends(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn handle_deadlines(&mut self, ctx: &mut Context<Self>) {

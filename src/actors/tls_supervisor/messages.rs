@@ -2,8 +2,8 @@
 
 use actix::Message;
 
-use super::AdmissionLimits;
 use crate::actors::session::Audience;
+use crate::domain::admission::AdmissionLimits;
 use crate::ports::tls::{CertificateInfo, TlsError};
 
 /// Have every session say again who it is, because this actor is new.

@@ -6,7 +6,6 @@
 //! generation accepts from the same sockets and cleans up after the sessions that ended meanwhile.
 
 mod accepting;
-mod admission;
 mod messages;
 mod roster;
 
@@ -17,7 +16,6 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, ArbiterHandle, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture,
 };
 
-pub use admission::{Admission, AdmissionLimits, Origin, Refusal};
 pub use messages::{AnnounceSessions, ReloadTls, SetAdmissionLimits};
 pub use roster::{Departed, Roster, Ticket};
 
@@ -26,6 +24,7 @@ use crate::actors::poller::messages::SessionEvent;
 use crate::actors::router::UnregisterSessions;
 use crate::actors::session::{EndCause, Session, SessionOrder, SessionParts};
 use crate::actors::supervision::{ExitGuard, ExitReason, Shutdown, insist};
+use crate::domain::admission::{Origin, Refusal};
 use crate::domain::ids::{ConnectionId, SystemId};
 use crate::ports::tls::{CertificateInfo, Certificates, TlsError};
 use crate::ports::transport::{Connection, Listener};

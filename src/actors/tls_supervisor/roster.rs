@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use actix::WeakRecipient;
 use tokio::sync::Notify;
 
-use super::admission::{Admission, AdmissionLimits, Origin, Refusal};
 use crate::actors::session::SessionOrder;
 use crate::actors::supervision::ExitReason;
+use crate::domain::admission::{Admission, AdmissionLimits, Origin, Refusal};
 use crate::domain::ids::{ConnectionId, SystemId};
 
 /// A session that has ended and is to be cleaned up after.

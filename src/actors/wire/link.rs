@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use super::outgoing::Outgoing;
-use crate::ports::transport::{Connection, Handshake, LinkError};
+use crate::ports::transport::{Connection, HANDSHAKE_TURN, Handshake, LinkError};
 
 /// How long the last words to a peer may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,7 +38,8 @@ enum Phase {
     Talking,
     StartingTls,
     AwaitingTurn(Turn),
-    Handshaking(#[expect(dead_code, reason = "held until the handshake is done")] OwnedSemaphorePermit),
+    /// With its turn, and when that ends.
+    Handshaking(Option<(OwnedSemaphorePermit, Instant)>),
     Closing(Instant),
 }
 
@@ -80,11 +81,18 @@ impl Link {
 
     /// When writing has taken too long.
     pub fn deadline(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Closing(until) => Some(until),
-            Phase::Talking | Phase::StartingTls | Phase::AwaitingTurn(_) | Phase::Handshaking(_) => {
-                self.outgoing.deadline()
-            }
+        match &self.phase {
+            Phase::Closing(until) => Some(*until),
+            Phase::Talking | Phase::StartingTls => self.outgoing.deadline(),
+            Phase::AwaitingTurn(_) | Phase::Handshaking(_) => None,
+        }
+    }
+
+    /// When the handshake's turn ends; to be polled then.
+    pub fn turn_ends(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Handshaking(turn) => turn.as_ref().map(|(_, ends)| *ends),
+            Phase::Talking | Phase::StartingTls | Phase::AwaitingTurn(_) | Phase::Closing(_) => None,
         }
     }
 
@@ -118,9 +126,12 @@ impl Link {
                     let Ok(permit) = ready!(turn.as_mut().poll(cx)) else {
                         return Poll::Ready(Ok(Progress::Gone));
                     };
-                    self.phase = Phase::Handshaking(permit);
+                    self.phase = Phase::Handshaking(Some((permit, now + HANDSHAKE_TURN)));
                 }
-                Phase::Handshaking(_) => {
+                Phase::Handshaking(turn) => {
+                    if turn.as_ref().is_some_and(|(_, ends)| *ends <= now) {
+                        *turn = None;
+                    }
                     let handshake = ready!(self.connection.poll_handshake(cx))?;
                     self.phase = Phase::Talking;
                     return Poll::Ready(Ok(Progress::Secured(handshake)));

@@ -12,7 +12,8 @@ use osa::actors::session::SessionParts;
 use osa::actors::supervision::{
     ChildSpec, Crash, ExitGuard, GaveUp, Intensity, LiveAddr, Policy, Shutdown, StopChildren, Supervisor,
 };
-use osa::actors::tls_supervisor::{AdmissionLimits, AnnounceSessions, Roster, TlsParts, TlsSupervisor};
+use osa::actors::tls_supervisor::{AnnounceSessions, Roster, TlsParts, TlsSupervisor};
+use osa::domain::admission::AdmissionLimits;
 use osa::domain::ids::SystemId;
 use osa::domain::time::Timestamp;
 use osa::ports::clock::{Clock, Entropy};

@@ -3,4 +3,5 @@
 pub mod client;
 pub mod dispatcher;
 pub mod duplex;
+pub mod site;
 pub mod store;

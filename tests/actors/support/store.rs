@@ -12,6 +12,7 @@ use osa::domain::secret::Secret;
 use osa::domain::time::Timestamp;
 use osa::ports::accounts::{Account, Accounts};
 use osa::ports::push::PushStore;
+use osa::ports::registrations::Registrations;
 use osa::ports::store::StoreError;
 
 /// Whoever reads this system's registration panics.
@@ -21,6 +22,9 @@ pub const POISON: SystemId = SystemId(666);
 pub struct FakeStore {
     accounts: Mutex<HashMap<String, Account>>,
     clients: Mutex<Vec<Client>>,
+    secrets: Mutex<HashMap<SystemId, Secret>>,
+    /// Systems that checked in, in order.
+    pub check_ins: Mutex<Vec<SystemId>>,
 }
 
 impl FakeStore {
@@ -34,6 +38,13 @@ impl FakeStore {
         };
         self.clients.lock().expect("not poisoned").push(client.clone());
         client
+    }
+
+    pub fn add_system(&self, system: SystemId, secret: &Secret) {
+        self.secrets
+            .lock()
+            .expect("not poisoned")
+            .insert(system, secret.clone());
     }
 
     /// The registration now belongs to another system.
@@ -137,5 +148,48 @@ impl PushStore for FakeStore {
 
     async fn prune(&self, _: Timestamp) -> Result<usize, StoreError> {
         unimplemented!("not asked by sessions")
+    }
+}
+
+#[async_trait]
+impl Registrations for FakeStore {
+    async fn system_secret(&self, system: SystemId) -> Result<Option<Secret>, StoreError> {
+        Ok(self.secrets.lock().expect("not poisoned").get(&system).cloned())
+    }
+
+    async fn check_in(&self, system: SystemId, _: Timestamp) -> Result<(), StoreError> {
+        self.check_ins.lock().expect("not poisoned").push(system);
+        Ok(())
+    }
+
+    async fn register_osad(
+        &self,
+        system: SystemId,
+        name: &ClientName,
+        shared_key: &Secret,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut clients = self.clients.lock().expect("not poisoned");
+        clients.retain(|client| client.system != system);
+        clients.push(Client {
+            system,
+            name: name.clone(),
+            shared_key: shared_key.clone(),
+            jid: String::new(),
+            announced: false,
+        });
+        Ok(())
+    }
+
+    async fn register_osad_jid(&self, system: SystemId, jid: &str, _: Timestamp) -> Result<(), StoreError> {
+        let mut clients = self.clients.lock().expect("not poisoned");
+        let client = clients.iter_mut().find(|client| client.system == system);
+        let Some(client) = client else {
+            return Err(StoreError::NotFound {
+                what: system.to_string(),
+            });
+        };
+        client.jid = jid.to_owned();
+        Ok(())
     }
 }

@@ -1,0 +1,64 @@
+//! Certificates of a throw-away site.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use osa::domain::time::Timestamp;
+use osa::net::ca::{AuthorityFiles, ensure};
+use osa::net::tls::{ServerFiles, ServerTls, client_tls};
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
+
+pub const HOST: &str = "sat.example.com";
+
+/// rustls looks at the real clock when it verifies.
+pub fn now() -> Timestamp {
+    let since = UNIX_EPOCH.elapsed().expect("the clock is past 1970");
+    Timestamp::from_secs(since.as_secs().try_into().expect("fits"))
+}
+
+pub struct Site {
+    pub dir: tempfile::TempDir,
+    pub authority: AuthorityFiles,
+    pub server: ServerFiles,
+}
+
+impl Site {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| dir.path().join(name);
+        let authority = AuthorityFiles {
+            certificate: path("ca.crt"),
+            key: path("ca.key"),
+        };
+        let server = ServerFiles {
+            certificate: path("server.crt"),
+            key: path("server.key"),
+            hostname: HOST.to_owned(),
+        };
+        ensure(&authority, &server, now()).expect("certificates are made");
+        Self { dir, authority, server }
+    }
+
+    pub fn tls(&self) -> Arc<ServerTls> {
+        Arc::new(self.load().expect("material loads"))
+    }
+
+    pub fn load(&self) -> Result<ServerTls, osa::ports::tls::TlsError> {
+        ServerTls::load(self.server.clone(), now())
+    }
+
+    pub fn error(&self) -> String {
+        let error = self.load().err().expect("it is refused").to_string();
+        assert!(!error.contains('\n'), "one line: {error}");
+        error
+    }
+
+    pub fn client(&self, address: SocketAddr) -> rustls::StreamOwned<ClientConnection, TcpStream> {
+        let trust = client_tls(&self.authority.certificate, now()).expect("the CA loads");
+        let name = ServerName::try_from(HOST).expect("a name");
+        let tls = ClientConnection::new(trust.config, name).expect("a client");
+        rustls::StreamOwned::new(tls, TcpStream::connect(address).expect("connects"))
+    }
+}
