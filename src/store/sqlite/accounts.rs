@@ -12,9 +12,10 @@ use crate::domain::time::Timestamp;
 use crate::ports::accounts::{Account, Accounts};
 use crate::ports::store::StoreError;
 
-/// The node part of a JID is what stands before its first `@`; the expression is that of an index.
+/// The node part of a JID is what stands before its first `@`. The expression is that of an index, which serves only
+/// values without a type affinity: hence the `+`.
 const LINKED: &str = "EXISTS (SELECT 1 FROM rhnPushClient c \
-     WHERE substr(c.jabber_id, 1, instr(c.jabber_id, '@') - 1) = osa_account.username)";
+     WHERE substr(c.jabber_id, 1, instr(c.jabber_id, '@') - 1) = +osa_account.username)";
 
 type Row = (String, String, i64, bool);
 type RowTypes = (Text, Text, BigInt, Bool);

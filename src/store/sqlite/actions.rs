@@ -113,8 +113,8 @@ pub(super) fn cancel(connection: &mut SqliteConnection, action: ActionId, system
     let taken = statement::<()>(
         "WITH RECURSIVE taken (id) AS ( \
            SELECT action_id FROM rhnServerAction WHERE server_id = ? AND action_id = ? AND status < 2 UNION \
-           SELECT sa.action_id FROM taken JOIN rhnAction a ON a.prerequisite = taken.id \
-           JOIN rhnServerAction sa ON sa.server_id = ? AND sa.action_id = a.id AND sa.status < 2) \
+           SELECT sa.action_id FROM taken CROSS JOIN rhnAction a ON a.prerequisite = taken.id \
+           CROSS JOIN rhnServerAction sa ON sa.server_id = ? AND sa.action_id = a.id AND sa.status < 2) \
          DELETE FROM rhnServerAction WHERE server_id = ? AND action_id IN (SELECT id FROM taken)",
     )
     .bind(system)
@@ -138,11 +138,17 @@ type RowTypes = (
 /// Lists actions, newest first. The conditions are written as needed: a condition that is always true would hide the
 /// index of one that is not.
 pub(super) fn actions(connection: &mut SqliteConnection, filter: &ActionFilter) -> Result<Vec<ActionRow>, Failure> {
-    let mut text = String::from(
+    let only_pending = !filter.statuses.is_empty() && filter.statuses.iter().all(|status| status_id(*status) < 2);
+    let (index, pending) = if only_pending {
+        ("INDEXED BY osa_server_action_pending_idx", "sa.status < 2")
+    } else {
+        ("", "1")
+    };
+    let mut text = format!(
         "SELECT sa.action_id, sa.server_id, s.name, a.name, sa.status, sa.created, a.earliest_action, sa.pickup_time, \
            sa.completion_time, sa.remaining_tries, sa.result_msg \
-         FROM rhnServerAction sa JOIN rhnAction a ON a.id = sa.action_id JOIN rhnServer s ON s.id = sa.server_id \
-         WHERE 1",
+         FROM rhnServerAction sa {index} JOIN rhnAction a ON a.id = sa.action_id \
+         JOIN rhnServer s ON s.id = sa.server_id WHERE {pending}"
     );
     let mut lists = Vec::new();
     if let Some(system) = filter.system {

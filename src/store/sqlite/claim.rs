@@ -71,7 +71,7 @@ pub(super) fn claim(connection: &mut SqliteConnection, claim: &Claim, lease: Lea
         return Ok(ClaimOutcome::Gone);
     };
     let (last_number, leased_until) = statement::<(BigInt, BigInt)>(
-        "SELECT p.last_number, ifnull((SELECT max(r.lease_until) FROM osa_request r \
+        "SELECT p.last_number, ifnull((SELECT max(r.lease_until) FROM osa_request r INDEXED BY osa_request_open_idx \
          WHERE r.server_id = p.server_id AND r.ended_at IS NULL AND r.state IN ('claimed', 'sent')), -1) \
          FROM osa_push p WHERE p.server_id = ?",
     )
@@ -90,7 +90,7 @@ pub(super) fn claim(connection: &mut SqliteConnection, claim: &Claim, lease: Lea
 /// At most one request of a system is on its way: one whose lease ended makes room for the next.
 fn void_lapsed(connection: &mut SqliteConnection, system: SystemId, now: Timestamp) -> QueryResult<usize> {
     statement::<()>(
-        "UPDATE osa_request SET state = 'lost', reason = ?, ended_at = ? \
+        "UPDATE osa_request INDEXED BY osa_request_open_idx SET state = 'lost', reason = ?, ended_at = ? \
          WHERE server_id = ? AND ended_at IS NULL AND state IN ('claimed', 'sent')",
     )
     .bind(label::of_loss(LossReason::Unanswered))

@@ -20,7 +20,8 @@ type Row = (i64, String, Option<String>, bool, Option<i64>, i64);
 type RowTypes = (BigInt, Text, Nullable<Text>, Bool, Nullable<BigInt>, BigInt);
 
 const SYSTEMS: &str = "SELECT s.id, s.name, c.jabber_id, ifnull(st.label = 'online', 0), c.last_message_time, \
-       (SELECT count(*) FROM rhnServerAction sa WHERE sa.server_id = s.id AND sa.status < 2) \
+       (SELECT count(*) FROM rhnServerAction sa INDEXED BY osa_server_action_pending_idx \
+         WHERE sa.server_id = s.id AND sa.status < 2) \
      FROM rhnServer s LEFT JOIN rhnPushClient c ON c.server_id = s.id \
      LEFT JOIN rhnPushClientState st ON st.id = c.state_id";
 

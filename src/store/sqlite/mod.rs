@@ -28,7 +28,7 @@ mod workers;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use diesel::{RunQueryDsl, SqliteConnection};
@@ -55,8 +55,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Tries of an action unless settings say otherwise: `rhnServerAction.remaining_tries`.
 const TRIES_MAX: NonZeroU32 = NonZeroU32::new(5).unwrap();
 
-/// Writes after which a reader copies the write-ahead log back into the file, so that no writer ever has to.
-const WRITES_PER_CHECKPOINT: u32 = 200;
+/// Rows of requests written, more or less, after which a reader copies the write-ahead log back into the file, so that
+/// no writer ever has to; some 20 MB of log. The next write then waits for the disk once.
+const WRITES_PER_CHECKPOINT: usize = 1_000;
 
 /// Where the database is and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +95,7 @@ pub struct SqliteStore {
     /// The newest change that was told.
     seen: AtomicI64,
     changed: Arc<Notify>,
-    writes: AtomicU32,
+    writes: AtomicUsize,
     _lock: Lock,
 }
 
@@ -146,7 +147,7 @@ impl SqliteStore {
             max_tries: i64::from(options.max_tries.get()),
             seen: AtomicI64::new(seen),
             changed: Arc::new(Notify::new()),
-            writes: AtomicU32::new(0),
+            writes: AtomicUsize::new(0),
             _lock: lock,
         })
     }
@@ -208,7 +209,7 @@ impl SqliteStore {
         wakes: Option<Arc<Notify>>,
     ) -> Result<T, StoreError> {
         let path = self.path.clone();
-        self.count_write();
+        self.count_writes(1);
         self.writer
             .run(move |connection| {
                 let result = connection::transaction(connection, "BEGIN IMMEDIATE", use_case)
@@ -221,8 +222,8 @@ impl SqliteStore {
             .await
     }
 
-    fn count_write(&self) {
-        if self.writes.fetch_add(1, Ordering::Relaxed) + 1 < WRITES_PER_CHECKPOINT {
+    fn count_writes(&self, writes: usize) {
+        if self.writes.fetch_add(writes, Ordering::Relaxed) + writes < WRITES_PER_CHECKPOINT {
             return;
         }
         self.writes.store(0, Ordering::Relaxed);

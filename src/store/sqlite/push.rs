@@ -89,6 +89,7 @@ impl PushStore for SqliteStore {
         now: Timestamp,
     ) -> Result<Vec<ClaimOutcome>, StoreError> {
         let claims = claims.to_vec();
+        self.count_writes(claims.len());
         let lease = Lease {
             node,
             until: lease_until,
@@ -106,6 +107,7 @@ impl PushStore for SqliteStore {
     async fn record(&self, entries: &[Entry]) -> Result<(), StoreError> {
         let acknowledged = entries.iter().any(|entry| record::is_acknowledged(&entry.step));
         let entries = entries.to_vec();
+        self.count_writes(entries.len());
         let apply = move |connection: &mut SqliteConnection| {
             entries.iter().try_for_each(|entry| record::apply(connection, entry))
         };

@@ -16,12 +16,12 @@ use crate::domain::push::client::{RunEnd, RunReport, RunStart};
 use crate::domain::push::request::{Entry, Step, Wait};
 use crate::domain::time::Timestamp;
 
-/// The actions of requests ?, ? (system, JSON list of numbers) whose version is still the covered one.
-const COVERED: &str = "FROM (SELECT DISTINCT c.action_id, c.version FROM osa_request_action c \
-       JOIN rhnAction a ON a.id = c.action_id AND a.earliest_action = c.earliest_action \
-       WHERE c.server_id = ? AND c.number IN (SELECT value FROM json_each(?))) covered \
+/// The actions of requests ?, ?, ? (JSON list of numbers, system, system) whose version is still the covered one.
+const COVERED: &str = "FROM (SELECT DISTINCT c.action_id, c.version FROM json_each(?) asked \
+       CROSS JOIN osa_request_action c ON c.server_id = ? AND c.number = asked.value \
+       CROSS JOIN rhnAction a ON a.id = c.action_id AND a.earliest_action = c.earliest_action) covered \
      WHERE rhnServerAction.server_id = ? AND rhnServerAction.action_id = covered.action_id \
-       AND rhnServerAction.version = covered.version";
+       AND rhnServerAction.version = covered.version AND rhnServerAction.status < 2";
 
 /// Whether a step's effect is told to somebody outside, and must therefore be on the disk: a report is acknowledged,
 /// and then the agent forgets it.
@@ -80,14 +80,15 @@ fn answered(
     .execute(connection)?;
     if moved > 0 {
         let picked_up = format!(
-            "UPDATE rhnServerAction SET status = 1, pickup_time = ?, modified = ? {COVERED} \
+            "UPDATE rhnServerAction INDEXED BY osa_server_action_pending_idx \
+             SET status = 1, pickup_time = ?, modified = ? {COVERED} \
              AND rhnServerAction.status = 0"
         );
         statement::<()>(picked_up)
             .bind(at)
             .bind(at)
-            .bind(system)
             .bind(json_list([number.0]))
+            .bind(system)
             .bind(system)
             .execute(connection)?;
     }
@@ -142,7 +143,8 @@ fn end(
 
 fn started(connection: &mut SqliteConnection, system: SystemId, run: RunStart, at: Timestamp) -> QueryResult<()> {
     statement::<()>(
-        "UPDATE osa_request SET state = 'started', started_at = ?, run_id = ?, run_covers = ? \
+        "UPDATE osa_request INDEXED BY osa_request_open_idx \
+         SET state = 'started', started_at = ?, run_id = ?, run_covers = ? \
          WHERE server_id = ? AND number <= ? AND ended_at IS NULL AND state = 'answered'",
     )
     .bind(at)
@@ -212,7 +214,8 @@ fn finish_requests(
     at: Timestamp,
 ) -> QueryResult<Vec<i64>> {
     let rows = statement::<(BigInt,)>(
-        "UPDATE osa_request SET state = 'finished', reason = NULL, ended_at = ?, run_id = ?, run_covers = ? \
+        "UPDATE osa_request INDEXED BY osa_request_unreported_idx \
+         SET state = 'finished', reason = NULL, ended_at = ?, run_id = ?, run_covers = ? \
          WHERE server_id = ? AND number <= ? AND state NOT IN ('finished', 'received', 'refused') RETURNING number",
     )
     .bind(at)
@@ -226,16 +229,16 @@ fn finish_requests(
 
 fn complete(connection: &mut SqliteConnection, system: SystemId, numbers: &str, at: Timestamp) -> QueryResult<()> {
     let completed = format!(
-        "UPDATE rhnServerAction SET status = 2, completion_time = ?, pickup_time = ifnull(pickup_time, ?), \
-           result_code = 0, result_msg = 'check ended with status 0', modified = ? {COVERED} \
-         AND rhnServerAction.status < 2"
+        "UPDATE rhnServerAction INDEXED BY osa_server_action_pending_idx \
+         SET status = 2, completion_time = ?, pickup_time = ifnull(pickup_time, ?), result_code = 0, \
+           result_msg = 'check ended with status 0', modified = ? {COVERED}"
     );
     statement::<()>(completed)
         .bind(at)
         .bind(at)
         .bind(at)
-        .bind(system)
         .bind(numbers)
+        .bind(system)
         .bind(system)
         .execute(connection)?;
     Ok(())
@@ -250,18 +253,19 @@ fn take_a_try(
     at: Timestamp,
 ) -> QueryResult<()> {
     let tried = format!(
-        "UPDATE rhnServerAction SET remaining_tries = max(remaining_tries - 1, 0), result_code = ?, result_msg = ?, \
+        "UPDATE rhnServerAction INDEXED BY osa_server_action_pending_idx \
+         SET remaining_tries = max(remaining_tries - 1, 0), result_code = ?, result_msg = ?, \
            status = CASE WHEN remaining_tries > 1 THEN status ELSE 3 END, \
            completion_time = CASE WHEN remaining_tries > 1 THEN completion_time ELSE ? END, modified = ? {COVERED} \
-         AND rhnServerAction.status < 2 RETURNING action_id, status"
+         RETURNING action_id, status"
     );
     let rows = statement::<(BigInt, BigInt)>(tried)
         .bind(code)
         .bind(why)
         .bind(at)
         .bind(at)
-        .bind(system)
         .bind(numbers)
+        .bind(system)
         .bind(system)
         .load::<(i64, i64)>(connection)?;
     let failed: Vec<i64> = rows.into_iter().filter(|row| row.1 == 3).map(|row| row.0).collect();
@@ -280,8 +284,8 @@ pub(super) fn fail_dependents(
 ) -> QueryResult<()> {
     statement::<()>(
         "WITH RECURSIVE failed (id) AS (SELECT value FROM json_each(?) UNION \
-           SELECT sa.action_id FROM failed JOIN rhnAction a ON a.prerequisite = failed.id \
-           JOIN rhnServerAction sa ON sa.server_id = ? AND sa.action_id = a.id AND sa.status < 2) \
+           SELECT sa.action_id FROM failed CROSS JOIN rhnAction a ON a.prerequisite = failed.id \
+           CROSS JOIN rhnServerAction sa ON sa.server_id = ? AND sa.action_id = a.id AND sa.status < 2) \
          UPDATE rhnServerAction SET status = 3, completion_time = ?, modified = ?, result_msg = 'prerequisite failed' \
          WHERE server_id = ? AND status < 2 AND action_id IN (SELECT id FROM failed)",
     )
@@ -302,7 +306,8 @@ fn delivered(
     at: Timestamp,
 ) -> QueryResult<()> {
     statement::<()>(
-        "UPDATE osa_request SET state = 'finished', answered_at = ifnull(answered_at, ?), ended_at = ifnull(ended_at, ?) \
+        "UPDATE osa_request SET state = 'finished', \
+           answered_at = ifnull(answered_at, ?), ended_at = ifnull(ended_at, ?) \
          WHERE server_id = ? AND number = ? AND state NOT IN ('finished', 'refused', 'lost')",
     )
     .bind(at)
@@ -341,7 +346,8 @@ fn waiting(connection: &mut SqliteConnection, system: SystemId, wait: Option<Wai
 
 fn announced(connection: &mut SqliteConnection, system: SystemId) -> QueryResult<()> {
     statement::<()>(
-        "UPDATE osa_push SET announced_name = (SELECT c.name FROM rhnPushClient c WHERE c.server_id = osa_push.server_id) \
+        "UPDATE osa_push SET announced_name = \
+           (SELECT c.name FROM rhnPushClient c WHERE c.server_id = osa_push.server_id) \
          WHERE server_id = ?",
     )
     .bind(system)

@@ -76,7 +76,8 @@ fn open_requests(connection: &mut SqliteConnection, wanted: &str) -> Result<Hash
     let rows = statement::<OpenTypes>(
         "SELECT r.server_id, r.number, r.state, coalesce(r.started_at, r.answered_at, r.sent_at, r.claimed_at), \
            r.run_id, r.run_covers \
-         FROM json_each(?) wanted JOIN osa_request r ON r.server_id = wanted.value AND r.ended_at IS NULL",
+         FROM json_each(?) wanted CROSS JOIN osa_request r INDEXED BY osa_request_open_idx \
+           ON r.server_id = wanted.value AND r.ended_at IS NULL",
     )
     .bind(wanted)
     .load::<OpenRow>(connection)?;
@@ -119,8 +120,9 @@ fn covers_of_open(
 ) -> QueryResult<HashMap<(i64, i64), Vec<CoveredAction>>> {
     let rows = statement::<CoverTypes>(
         "SELECT c.server_id, c.number, c.action_id, c.version, c.earliest_action \
-         FROM json_each(?) wanted JOIN osa_request r ON r.server_id = wanted.value AND r.ended_at IS NULL \
-         JOIN osa_request_action c ON c.server_id = r.server_id AND c.number = r.number",
+         FROM json_each(?) wanted CROSS JOIN osa_request r INDEXED BY osa_request_open_idx \
+           ON r.server_id = wanted.value AND r.ended_at IS NULL \
+         CROSS JOIN osa_request_action c ON c.server_id = r.server_id AND c.number = r.number",
     )
     .bind(wanted)
     .load::<CoverRow>(connection)?;
@@ -135,9 +137,10 @@ fn covers_of_open(
 fn covered(connection: &mut SqliteConnection, wanted: &str) -> QueryResult<HashMap<i64, Vec<CoveredAction>>> {
     let rows = statement::<CoverTypes>(
         "SELECT DISTINCT c.server_id, 0, c.action_id, c.version, c.earliest_action \
-         FROM json_each(?) wanted JOIN rhnServerAction sa ON sa.server_id = wanted.value AND sa.status < 2 \
-         JOIN osa_request_action c ON c.server_id = sa.server_id AND c.action_id = sa.action_id \
-         JOIN osa_request r ON r.server_id = c.server_id AND r.number = c.number \
+         FROM json_each(?) wanted CROSS JOIN rhnServerAction sa INDEXED BY osa_server_action_pending_idx \
+           ON sa.server_id = wanted.value AND sa.status < 2 \
+         CROSS JOIN osa_request_action c ON c.server_id = sa.server_id AND c.action_id = sa.action_id \
+         CROSS JOIN osa_request r ON r.server_id = c.server_id AND r.number = c.number \
          WHERE r.ended_at IS NOT NULL AND r.answered_at IS NOT NULL",
     )
     .bind(wanted)

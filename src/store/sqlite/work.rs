@@ -14,13 +14,14 @@ use crate::domain::time::Timestamp;
 type Row = (i64, i64, i64, i64, i64, Option<i64>, bool);
 type RowTypes = (BigInt, BigInt, BigInt, BigInt, BigInt, Nullable<BigInt>, Bool);
 
-/// A prerequisite that is not assigned to the same system does not hold an action back.
+/// A prerequisite that is not assigned to the same system does not hold an action back. The index and the order of the
+/// tables are given, here and in other statements of the push path: left to choose, SQLite reads histories.
 const PENDING: &str = "SELECT sa.server_id, sa.action_id, sa.version, a.earliest_action, sa.status, sa.pickup_time, \
        t.label = 'reboot.reboot' \
      FROM json_each(?) wanted \
-     JOIN rhnServerAction sa ON sa.server_id = wanted.value \
-     JOIN rhnAction a ON a.id = sa.action_id \
-     JOIN rhnActionType t ON t.id = a.action_type \
+     CROSS JOIN rhnServerAction sa INDEXED BY osa_server_action_pending_idx ON sa.server_id = wanted.value \
+     CROSS JOIN rhnAction a ON a.id = sa.action_id \
+     CROSS JOIN rhnActionType t ON t.id = a.action_type \
      WHERE sa.status < 2 AND (a.prerequisite IS NULL OR NOT EXISTS (SELECT 1 FROM rhnServerAction first \
        WHERE first.server_id = sa.server_id AND first.action_id = a.prerequisite AND first.status <> 2))";
 
