@@ -10,4 +10,5 @@ mod contract;
 mod sqlite;
 mod sqlite_faults;
 mod sqlite_killed;
+mod sqlite_neighbours;
 mod sqlite_timings;

@@ -1,4 +1,4 @@
-//! What can befall a file, and what other processes do to it.
+//! What can befall a file.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +8,6 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use osa::domain::ids::SystemId;
-use osa::domain::push::client::RunEnd;
 use osa::domain::push::request::Step;
 use osa::ports::accounts::Accounts;
 use osa::ports::inventory::Inventory;
@@ -17,21 +16,21 @@ use osa::ports::store::StoreError;
 use osa::store::sqlite::{SqliteOptions, SqliteStore, revert_schema};
 use tempfile::TempDir;
 
-use crate::contract::{answered, at, jid, pending, record, registered, report, scheduled};
+use crate::contract::{at, pending, record, registered, scheduled};
 
-fn options(directory: &TempDir) -> SqliteOptions {
+pub fn options(directory: &TempDir) -> SqliteOptions {
     SqliteOptions {
         busy_timeout: Duration::from_millis(20),
         ..SqliteOptions::at(directory.path().join("osa.db"))
     }
 }
 
-fn serve(options: &SqliteOptions) -> SqliteStore {
+pub fn serve(options: &SqliteOptions) -> SqliteStore {
     SqliteStore::open_for_serving(options).unwrap()
 }
 
 /// The error of opening, which must be one line that names the file.
-fn refusal(options: &SqliteOptions) -> StoreError {
+pub fn refusal(options: &SqliteOptions) -> StoreError {
     let Err(error) = SqliteStore::open_for_serving(options) else {
         panic!("opened");
     };
@@ -41,7 +40,7 @@ fn refusal(options: &SqliteOptions) -> StoreError {
 }
 
 /// Another program at the same file.
-fn stranger(path: &Path) -> SqliteConnection {
+pub fn stranger(path: &Path) -> SqliteConnection {
     SqliteConnection::establish(path.to_str().unwrap()).unwrap()
 }
 
@@ -131,61 +130,6 @@ async fn database_of_a_later_version_is_left_alone() {
 }
 
 #[tokio::test]
-async fn lock_of_another_process_passes() {
-    let directory = tempfile::tempdir().unwrap();
-    let options = options(&directory);
-    let store = serve(&options);
-    let mut other = stranger(&options.path);
-    other.batch_execute("BEGIN IMMEDIATE").unwrap();
-
-    let locked = store.create_account("osad-a", "x", at(0)).await;
-
-    assert!(matches!(locked, Err(StoreError::Locked(_))), "{locked:?}");
-    assert!(store.accounts().await.unwrap().is_empty());
-    other.batch_execute("COMMIT").unwrap();
-    store.create_account("osad-a", "x", at(0)).await.unwrap();
-}
-
-#[tokio::test]
-async fn locked_database_is_not_opened() {
-    let directory = tempfile::tempdir().unwrap();
-    let options = options(&directory);
-    let mut other = stranger(&options.path);
-    other.batch_execute("BEGIN EXCLUSIVE").unwrap();
-
-    assert!(matches!(refusal(&options), StoreError::Locked(_)));
-}
-
-#[tokio::test]
-async fn second_dispatcher_is_refused_until_the_first_is_gone() {
-    let directory = tempfile::tempdir().unwrap();
-    let options = options(&directory);
-    let first = serve(&options);
-
-    assert!(matches!(refusal(&options), StoreError::InUse(_)));
-    assert!(matches!(
-        SqliteStore::open_for_command(&options),
-        Err(StoreError::InUse(_))
-    ));
-
-    drop(first);
-    serve(&options);
-}
-
-#[tokio::test]
-async fn commands_work_beside_each_other() {
-    let directory = tempfile::tempdir().unwrap();
-    let options = options(&directory);
-    let one = SqliteStore::open_for_command(&options).unwrap();
-    let other = SqliteStore::open_for_command(&options).unwrap();
-
-    one.create_account("osad-a", "x", at(0)).await.unwrap();
-
-    assert_eq!(other.accounts().await.unwrap().len(), 1);
-    assert!(matches!(refusal(&options), StoreError::InUse(_)));
-}
-
-#[tokio::test]
 async fn nobody_else_can_read_the_files() {
     let directory = tempfile::tempdir().unwrap();
     let options = SqliteOptions::at(directory.path().join("new/osa.db"));
@@ -240,95 +184,6 @@ async fn what_was_written_is_there_after_opening_again() {
 }
 
 #[tokio::test]
-async fn action_queued_by_another_program_is_found() {
-    let directory = tempfile::tempdir().unwrap();
-    let options = options(&directory);
-    let store = serve(&options);
-    let system = registered(&store, "a").await;
-    store.changed_systems().await.unwrap();
-
-    stranger(&options.path)
-        .batch_execute(
-            "INSERT INTO rhnAction (id, action_type, name, earliest_action) VALUES (7, 9, 'by hand', 0);
-             INSERT OR IGNORE INTO rhnServerAction (server_id, action_id) VALUES (1, 7);",
-        )
-        .unwrap();
-
-    assert_eq!(store.changed_systems().await.unwrap(), [system]);
-    assert_eq!(pending(&store, system).await.len(), 1);
-}
-
-#[tokio::test]
-async fn action_queued_anew_by_another_program_has_a_new_version() {
-    let directory = tempfile::tempdir().unwrap();
-    let options = options(&directory);
-    let store = serve(&options);
-    let system = registered(&store, "a").await;
-    scheduled(&store, &[system], "one").await;
-    let before = pending(&store, system).await.remove(0).version;
-    answered(&store, system, 1, 0).await;
-    record(&store, system, 1, [report(1, 1, RunEnd::Exited(0))]).await;
-    store.changed_systems().await.unwrap();
-
-    stranger(&options.path)
-        .batch_execute("UPDATE rhnServerAction SET status = 0")
-        .unwrap();
-
-    assert_eq!(store.changed_systems().await.unwrap(), [system]);
-    assert_ne!(pending(&store, system).await.remove(0).version, before);
-}
-
-#[tokio::test]
-async fn reboot_that_is_picked_up_is_told() {
-    let directory = tempfile::tempdir().unwrap();
-    let options = options(&directory);
-    let store = serve(&options);
-    let system = registered(&store, "a").await;
-    scheduled(&store, &[system], "reboot").await;
-    stranger(&options.path)
-        .batch_execute("UPDATE rhnAction SET action_type = 9")
-        .unwrap();
-    store.changed_systems().await.unwrap();
-
-    answered(&store, system, 1, 0).await;
-
-    assert_eq!(store.changed_systems().await.unwrap(), [system]);
-}
-
-#[tokio::test]
-async fn of_several_rows_with_one_jid_the_one_that_last_signed_lives_else_the_newest() {
-    let directory = tempfile::tempdir().unwrap();
-    let options = options(&directory);
-    let store = serve(&options);
-    let mut systems = Vec::new();
-    for name in ["a", "b", "c"] {
-        systems.push(registered(&store, name).await);
-    }
-    stranger(&options.path)
-        .batch_execute(&format!("UPDATE rhnPushClient SET jabber_id = '{}'", jid("a")))
-        .unwrap();
-    let owner = async || {
-        store
-            .client_by_jid(&jid("a"))
-            .await
-            .unwrap()
-            .map(|client| client.system)
-    };
-
-    assert_eq!(owner().await, systems.last().copied());
-
-    record(&store, SystemId(1), 5, [Step::Heard]).await;
-    record(&store, SystemId(2), 6, [Step::Heard]).await;
-    assert_eq!(owner().await, Some(SystemId(2)));
-    let name = osa::domain::ids::ClientName("renamed".to_owned());
-    let key = osa::domain::secret::Secret::new("k");
-    osa::ports::registrations::Registrations::register_osad(&store, SystemId(2), &name, &key, at(7))
-        .await
-        .unwrap();
-    assert_eq!(owner().await, Some(SystemId(1)));
-}
-
-#[tokio::test]
 async fn pruned_pages_go_back_to_the_file_system() {
     let directory = tempfile::tempdir().unwrap();
     let options = options(&directory);
@@ -363,7 +218,7 @@ async fn log_is_copied_back_while_serving() {
     let size = || fs::metadata(&options.path).unwrap().len();
     let before = size();
 
-    for _ in 0..250 {
+    for _ in 0..600 {
         record(&store, SystemId(1), 0, [Step::Heard]).await;
     }
 
@@ -388,11 +243,13 @@ async fn scheduling_wakes_at_the_commit() {
     let store = serve(&options(&directory));
     let system = registered(&store, "a").await;
     let changes = store.changes();
-    changes.notified().await;
+    let woken = async || tokio::time::timeout(Duration::from_secs(10), changes.notified()).await;
+    woken().await.unwrap();
 
     let systems = [system];
-    let (action, ()) = tokio::join!(scheduled(&store, &systems, "one"), changes.notified());
+    let (action, woken) = tokio::join!(scheduled(&store, &systems, "one"), woken());
 
+    woken.unwrap();
     assert_eq!(
         pending(&store, system).await.first().map(|pending| pending.id),
         Some(action)
