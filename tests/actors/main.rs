@@ -2,9 +2,15 @@
 #![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
 mod crashes;
+#[cfg(feature = "dispatcher")]
+mod poller;
 mod registrar;
 mod registration;
 mod sessions;
+/// The database of the simulation, for the poller's tests.
+#[path = "../simulation/store.rs"]
+#[allow(dead_code, reason = "the simulation uses more of it")]
+mod simulated_store;
 mod supervision;
 mod support;
 mod tls;

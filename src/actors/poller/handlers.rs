@@ -153,3 +153,12 @@ impl Handler<Shutdown> for Poller {
         })
     }
 }
+
+#[cfg(debug_assertions)]
+impl Handler<crate::actors::supervision::Crash> for Poller {
+    type Result = ();
+
+    fn handle(&mut self, _: crate::actors::supervision::Crash, _: &mut Context<Self>) {
+        panic!("crashed by a test");
+    }
+}

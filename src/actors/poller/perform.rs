@@ -3,6 +3,7 @@
 use super::*;
 use crate::actors::poller::messages::PingDelivery;
 use crate::domain::push::agenda::{Operation, Outcome};
+use crate::domain::push::request::Entry;
 use crate::ports::store::StoreError;
 
 impl Poller {
@@ -76,6 +77,9 @@ async fn ask(
     Ok(match operation {
         Operation::Record(entries) => {
             store.record(&entries).await?;
+            for Entry { system, step, .. } in &entries {
+                tracing::debug!(event = "step_recorded", system_id = system.0, step = ?step);
+            }
             Outcome::Recorded
         }
         Operation::Claim(claims, lease_until) => {

@@ -27,7 +27,14 @@ use super::duplex::{Network, PipeListener};
 use super::store::FakeStore;
 
 /// The runtime's clock, which tests pause.
-struct RuntimeClock(Instant);
+#[derive(Clone, Copy)]
+pub struct RuntimeClock(Instant);
+
+impl RuntimeClock {
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+}
 
 impl Clock for RuntimeClock {
     fn now(&self) -> Timestamp {
@@ -143,7 +150,7 @@ impl Dispatcher {
                 config: Arc::new(config),
                 accounts: Arc::clone(&store) as _,
                 registrations: Arc::clone(&store) as _,
-                clock: Arc::new(RuntimeClock(Instant::now())),
+                clock: Arc::new(RuntimeClock::start()),
                 entropy: Arc::new(Counting(AtomicU64::new(1))),
                 router: router.clone(),
                 poller: poller.recipient(),
