@@ -47,11 +47,12 @@ pub trait PushStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Vec<ClaimOutcome>, StoreError>;
 
-    /// Applies steps in order, in one transaction: all or none. With a [`Step::Finished`] among them, it returns when
-    /// they survive a power cut; other steps may be taken back by one, and are then found out at the next start.
-    ///
-    /// [`Step::Finished`]: crate::domain::push::request::Step::Finished
+    /// Applies steps in order, in one transaction: all or none. They survive the end of this process; a power cut may
+    /// take them back until [`PushStore::make_durable`] has returned.
     async fn record(&self, entries: &[Entry]) -> Result<(), StoreError>;
+
+    /// Waits until everything recorded before this call survives a power cut. Others may go on recording meanwhile.
+    async fn make_durable(&self) -> Result<(), StoreError>;
 
     /// Removes ended requests and run ids that are older than `cutoff` and concern no pending action; how many requests.
     async fn prune(&self, cutoff: Timestamp) -> Result<usize, StoreError>;

@@ -125,6 +125,13 @@ impl PushStore for Store {
         self.perform(&Operation::Record(entries.to_vec())).map(drop)
     }
 
+    async fn make_durable(&self) -> Result<(), StoreError> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(StoreError::Saturated);
+        }
+        Ok(())
+    }
+
     async fn prune(&self, _: Timestamp) -> Result<usize, StoreError> {
         unimplemented!("not asked by the poller")
     }

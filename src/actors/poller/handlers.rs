@@ -3,7 +3,7 @@
 use actix::{Handler, ResponseFuture};
 
 use super::messages::{
-    DescribeSystems, LookAt, PingSystem, PollerStatus, RegistrationChanged, ReplacePolicy, SessionEvent,
+    DescribeSystems, LookAt, LookForChanges, PingSystem, PollerStatus, RegistrationChanged, ReplacePolicy, SessionEvent,
 };
 use super::*;
 use crate::actors::supervision::Shutdown;
@@ -85,6 +85,14 @@ impl Handler<LookAt> for Poller {
     fn handle(&mut self, LookAt(systems): LookAt, ctx: &mut Context<Self>) {
         self.agenda.look_at(systems);
         self.drive(ctx);
+    }
+}
+
+impl Handler<LookForChanges> for Poller {
+    type Result = ();
+
+    fn handle(&mut self, _: LookForChanges, ctx: &mut Context<Self>) {
+        self.tick(ctx);
     }
 }
 

@@ -146,6 +146,11 @@ pub struct AcknowledgeReports(pub Vec<(SystemId, ConnectionId, RunId)>);
 #[rtype(result = "()")]
 pub struct LookAt(pub Vec<SystemId>);
 
+/// Something was changed, by whoever: find out what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct LookForChanges;
+
 /// Go by these settings from the next request on.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]

@@ -114,7 +114,7 @@ impl Poller {
             if outbox.requests.is_empty() && outbox.acknowledgements.is_empty() {
                 break;
             }
-            self.post(outbox);
+            self.post(outbox, ctx);
         }
         if self.draining.is_some() && self.agenda.is_idle() {
             return self.finish(ctx);
@@ -154,9 +154,8 @@ impl Poller {
         outbox
     }
 
-    /// Hands the router what the agenda decided. What it does not take counts as not sent; an acknowledgement that is
-    /// lost is asked for again by the agent.
-    fn post(&mut self, outbox: Outbox) {
+    /// Hands the router what the agenda decided. What it does not take counts as not sent.
+    fn post(&mut self, outbox: Outbox, ctx: &mut Context<Self>) {
         let now = self.now();
         if !outbox.requests.is_empty()
             && let Err(SendError::Full(lost) | SendError::Closed(lost)) =
@@ -166,15 +165,7 @@ impl Poller {
                 self.agenda.request_not_sent(request.system, request.number, now);
             }
         }
-        if !outbox.acknowledgements.is_empty()
-            && self
-                .parts
-                .acknowledgements
-                .try_send(AcknowledgeReports(outbox.acknowledgements))
-                .is_err()
-        {
-            tracing::warn!(event = "acknowledgements_lost", "agents will report again");
-        }
+        self.acknowledge(outbox.acknowledgements, ctx);
     }
 
     fn arm(&mut self, ctx: &mut Context<Self>) {

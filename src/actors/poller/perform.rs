@@ -34,6 +34,29 @@ impl Poller {
         self.drive(ctx);
     }
 
+    /// Tells agents that their reports are recorded, once they would survive a power cut: an agent forgets what is
+    /// acknowledged. An acknowledgement that is lost is asked for again by its agent.
+    pub(super) fn acknowledge(&self, reports: Vec<(SystemId, ConnectionId, RunId)>, ctx: &mut Context<Self>) {
+        if reports.is_empty() {
+            return;
+        }
+        let store = Arc::clone(&self.parts.store);
+        let acknowledgements = self.parts.acknowledgements.clone();
+        let tell = async move {
+            let lost = match store.make_durable().await {
+                Ok(()) => acknowledgements.try_send(AcknowledgeReports(reports)).is_err(),
+                Err(error) => {
+                    tracing::error!(event = "store_operation_failed", operation = "make_durable", error = %error);
+                    true
+                }
+            };
+            if lost {
+                tracing::warn!(event = "acknowledgements_lost", "agents will report again");
+            }
+        };
+        ctx.spawn(tell.into_actor(self));
+    }
+
     /// Pings a client with the name and key it has now.
     pub(super) fn ping(&mut self, system: SystemId, connection: ConnectionId, ctx: &mut Context<Self>) {
         let store = Arc::clone(&self.parts.store);

@@ -105,17 +105,14 @@ impl PushStore for SqliteStore {
     }
 
     async fn record(&self, entries: &[Entry]) -> Result<(), StoreError> {
-        let acknowledged = entries.iter().any(|entry| record::is_acknowledged(&entry.step));
         let entries = entries.to_vec();
         self.count_writes(entries.len());
-        let apply = move |connection: &mut SqliteConnection| {
-            entries.iter().try_for_each(|entry| record::apply(connection, entry))
-        };
-        if acknowledged {
-            self.write_durably(apply).await
-        } else {
-            self.write(apply).await
-        }
+        self.write(move |connection| entries.iter().try_for_each(|entry| record::apply(connection, entry)))
+            .await
+    }
+
+    async fn make_durable(&self) -> Result<(), StoreError> {
+        self.flusher.flushed().await
     }
 
     async fn prune(&self, cutoff: Timestamp) -> Result<usize, StoreError> {

@@ -23,12 +23,6 @@ const COVERED: &str = "FROM (SELECT DISTINCT c.action_id, c.version FROM json_ea
      WHERE rhnServerAction.server_id = ? AND rhnServerAction.action_id = covered.action_id \
        AND rhnServerAction.version = covered.version AND rhnServerAction.status < 2";
 
-/// Whether a step's effect is told to somebody outside, and must therefore be on the disk: a report is acknowledged,
-/// and then the agent forgets it.
-pub(super) const fn is_acknowledged(step: &Step) -> bool {
-    matches!(step, Step::Finished(_))
-}
-
 /// Applies one step.
 pub(super) fn apply(connection: &mut SqliteConnection, entry: &Entry) -> Result<(), Failure> {
     let (system, at) = (entry.system, entry.at);

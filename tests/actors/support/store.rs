@@ -146,6 +146,10 @@ impl PushStore for FakeStore {
         unimplemented!("not asked by sessions")
     }
 
+    async fn make_durable(&self) -> Result<(), StoreError> {
+        unimplemented!("not asked by sessions")
+    }
+
     async fn prune(&self, _: Timestamp) -> Result<usize, StoreError> {
         unimplemented!("not asked by sessions")
     }
