@@ -3,6 +3,8 @@
 #[cfg(feature = "dispatcher")]
 pub mod ca;
 #[cfg(feature = "dispatcher")]
+pub mod control;
+#[cfg(feature = "dispatcher")]
 pub mod listener;
 #[cfg(feature = "dispatcher")]
 pub mod registration;

@@ -36,7 +36,7 @@ pub struct ServerFiles {
 
 /// The server's material in use. Handshakes take the configuration of their moment.
 pub struct ServerTls {
-    files: ServerFiles,
+    files: Mutex<ServerFiles>,
     config: ArcSwap<ServerConfig>,
     info: Mutex<CertificateInfo>,
     /// Survives reloads, so that clients resume across them.
@@ -57,7 +57,7 @@ impl ServerTls {
         let ticketer = rustls::crypto::ring::Ticketer::new().map_err(unusable)?;
         let (config, info) = load(&files, &ticketer, now)?;
         Ok(Self {
-            files,
+            files: Mutex::new(files),
             config: ArcSwap::from_pointee(config),
             info: Mutex::new(info),
             ticketer,
@@ -68,11 +68,19 @@ impl ServerTls {
     pub fn config(&self) -> Arc<ServerConfig> {
         self.config.load_full()
     }
+
+    /// Where the next reload finds certificate and key.
+    pub fn use_files(&self, certificate: PathBuf, key: PathBuf) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.certificate = certificate;
+        files.key = key;
+    }
 }
 
 impl Certificates for ServerTls {
     fn reload(&self, now: Timestamp) -> Result<CertificateInfo, TlsError> {
-        let (config, info) = load(&self.files, &self.ticketer, now)?;
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (config, info) = load(&files, &self.ticketer, now)?;
         self.config.store(Arc::new(config));
         *self.info.lock().unwrap_or_else(PoisonError::into_inner) = info.clone();
         Ok(info)
