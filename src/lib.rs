@@ -17,6 +17,8 @@
 
 #[cfg(feature = "host")]
 pub mod actors;
+#[cfg(feature = "host")]
+pub mod compose;
 pub mod domain;
 #[cfg(feature = "host")]
 pub mod host;

@@ -1,3 +1,7 @@
 //! The server that wakes the agents.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    osa::compose::cli::run(std::env::args_os())
+}

@@ -1,0 +1,81 @@
+//! Puts a request to the running dispatcher, or carries it out if none runs.
+
+use std::sync::Arc;
+
+use super::arguments::ConfigArgs;
+use super::error::CliError;
+use super::output;
+use crate::compose::control::answers::Answer;
+use crate::compose::control::desk::{Desk, Site};
+use crate::compose::control::envelope::{read_answer, write_request};
+use crate::compose::control::requests::Request;
+use crate::host::clock::{OsEntropy, SystemClock};
+use crate::net::control::{self, ControlError};
+use crate::settings::dispatcher::DispatcherSettings;
+use crate::settings::names::ListenAddresses;
+use crate::store::sqlite::{SqliteOptions, SqliteStore};
+
+/// The settings of the dispatcher that a command is about.
+///
+/// # Errors
+/// [`CliError::Settings`].
+pub fn settings(config: &ConfigArgs) -> Result<DispatcherSettings, CliError> {
+    let loaded = DispatcherSettings::load(&config.flags(), std::env::vars())?;
+    for warning in &loaded.warnings {
+        output::remark(warning.to_string());
+    }
+    Ok(loaded.settings)
+}
+
+/// Asks.
+///
+/// # Errors
+/// [`CliError`].
+pub fn ask(settings: &DispatcherSettings, request: Request) -> Result<Answer, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?;
+    runtime.block_on(async {
+        match ask_running(settings, request.clone()).await {
+            Err(CliError::Control(ControlError::NoDispatcher(_))) => carry_out(settings, request).await,
+            asked => asked,
+        }
+    })
+}
+
+/// Asks the running dispatcher.
+///
+/// # Errors
+/// [`ControlError::NoDispatcher`] if none runs.
+pub async fn ask_running(settings: &DispatcherSettings, request: Request) -> Result<Answer, CliError> {
+    let line = control::ask(&settings.control_socket, &write_request(request)).await?;
+    Ok(read_answer(&line)?)
+}
+
+async fn carry_out(settings: &DispatcherSettings, request: Request) -> Result<Answer, CliError> {
+    if !settings.database.exists() {
+        return Err(CliError::NoDatabase(settings.database.clone()));
+    }
+    let options = SqliteOptions {
+        max_tries: settings.push.max_tries,
+        ..SqliteOptions::at(&settings.database)
+    };
+    let desk = Desk {
+        store: Arc::new(SqliteStore::open_for_command(&options)?),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(OsEntropy),
+        site: Site {
+            hostname: settings.hostname.to_string(),
+            xmpp_port: first_port(&settings.xmpp.listen),
+            registration_port: first_port(&settings.registration.listen),
+        },
+        running: None,
+    };
+    Ok(desk.handle(request).await?)
+}
+
+/// The port that clients are told; the list is never empty.
+fn first_port(listen: &ListenAddresses) -> u16 {
+    listen.0.first().map_or(0, |address| address.port())
+}

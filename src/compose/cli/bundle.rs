@@ -1,0 +1,171 @@
+//! Adds a system, and writes what its client needs.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::arguments::AddArgs;
+use super::ask::{ask, settings};
+use super::error::CliError;
+use super::{Done, output};
+use crate::compose::control::answers::{Answer, SystemAdded};
+use crate::compose::control::requests::Request;
+use crate::ports::file_error::FileError;
+use crate::settings::names::{HTTPS_PORT, XMPP_PORT};
+
+/// The client's identity.
+pub const SYSTEMID: &str = "systemid";
+/// The certificate of the authority that the client is to trust, under its usual name.
+pub const CA_FILE: &str = "RHN-ORG-TRUSTED-SSL-CERT";
+/// The client's configuration.
+pub const CONFIG: &str = "osad.toml";
+/// Where all of it goes on the client.
+const CLIENT_DIRECTORY: &str = "/etc/osa";
+
+/// The bundle holds the client's identity, so it is its owner's alone.
+const DIRECTORY_MODE: u32 = 0o700;
+/// As above.
+const FILE_MODE: u32 = 0o600;
+
+pub fn add_system(args: &AddArgs) -> Done {
+    let settings = settings(&args.plain.config)?;
+    let directory = args.out.join(&args.name);
+    // All that can go wrong with files is looked at first: the system can be added only once.
+    if fs::symlink_metadata(&directory).is_ok() {
+        return Err(CliError::BundleExists(directory));
+    }
+    let authority = fs::read_to_string(&settings.tls.ca).map_err(FileError::new("read CA file", &settings.tls.ca))?;
+    let request = Request::AddSystem {
+        name: args.name.clone(),
+    };
+    let Answer::SystemAdded(added) = ask(&settings, request)? else {
+        return Err(CliError::OtherAnswer);
+    };
+    write(&directory, &added, &authority)?;
+    match args.plain.json {
+        true => output::json(&serde_json::json!({ "id": added.id, "name": added.name, "bundle": directory })),
+        false => output::print(&instructions(&added, &directory)),
+    }
+    Ok(0)
+}
+
+/// Writes a bundle into a new directory.
+///
+/// # Errors
+/// [`FileError`]; what was written stays.
+pub fn write(directory: &Path, added: &SystemAdded, authority: &str) -> Result<(), FileError> {
+    DirBuilder::new()
+        .mode(DIRECTORY_MODE)
+        .create(directory)
+        .map_err(FileError::new("make directory", directory))?;
+    write_file(directory.join(SYSTEMID), &added.systemid.0)?;
+    write_file(directory.join(CA_FILE), authority)?;
+    write_file(directory.join(CONFIG), &configuration(added))
+}
+
+fn write_file(path: PathBuf, text: &str) -> Result<(), FileError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(FILE_MODE);
+    let write = || options.open(&path)?.write_all(text.as_bytes());
+    write().map_err(FileError::new("write", &path))
+}
+
+/// The client's configuration; what it leaves out is as `config/osad.toml` says.
+fn configuration(added: &SystemAdded) -> String {
+    let SystemAdded { name, hostname, .. } = added;
+    let registration = match added.registration_port {
+        HTTPS_PORT => String::new(),
+        port => format!(":{port}"),
+    };
+    let jabber_server = match added.xmpp_port {
+        XMPP_PORT => String::new(),
+        port => format!("jabber_server = \"{hostname}:{port}\"\n"),
+    };
+    format!(
+        r#"# Configuration of osad on {name}, for {CLIENT_DIRECTORY}/{CONFIG}.
+server_url = ["https://{hostname}{registration}/XMLRPC"]
+{jabber_server}systemid = "{CLIENT_DIRECTORY}/{SYSTEMID}"
+auth_file = "{CLIENT_DIRECTORY}/osad-auth.conf"
+
+[tls]
+ca = "{CLIENT_DIRECTORY}/{CA_FILE}"
+
+# What an action starts. It can be started twice for one action, so it must be idempotent.
+#[check]
+#command = "/usr/sbin/rhn_check"
+"#
+    )
+}
+
+fn instructions(added: &SystemAdded, directory: &Path) -> String {
+    let (name, directory) = (&added.name, directory.display());
+    format!(
+        "system {name} is added; its bundle is in {directory}, and holds its identity: keep it secret.\n\n\
+         On the client, osad must be installed and {host} must resolve. From here, as root of both:\n\n  \
+           tar -C {directory} -cf - . | ssh root@{name} 'umask 077; mkdir -p {CLIENT_DIRECTORY} && tar -C {CLIENT_DIRECTORY} --no-same-owner -xf -'\n  \
+           ssh root@{name} systemctl enable --now osad\n  \
+           rm -r {directory}\n\n\
+         Then here:\n\n  \
+           osa-dispatcher systems list\n  \
+           osa-dispatcher schedule {name}\n",
+        host = added.hostname,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compose::control::answers::Private;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn added(xmpp_port: u16, registration_port: u16) -> SystemAdded {
+        SystemAdded {
+            id: 1,
+            name: "web-1".to_owned(),
+            systemid: Private("<secret/>".to_owned()),
+            hostname: "push.example.com".to_owned(),
+            xmpp_port,
+            registration_port,
+        }
+    }
+
+    #[test]
+    fn bundle_is_its_owners_alone() {
+        let out = tempfile::tempdir().unwrap();
+        let directory = out.path().join("web-1");
+
+        write(&directory, &added(5222, 443), "ca").unwrap();
+
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&directory), 0o700);
+        for name in [SYSTEMID, CA_FILE, CONFIG] {
+            assert_eq!(mode(&directory.join(name)), 0o600, "{name}");
+        }
+        assert!(
+            write(&directory, &added(5222, 443), "ca").is_err(),
+            "nothing is overwritten"
+        );
+    }
+
+    #[test]
+    fn usual_ports_are_left_out_and_others_named() {
+        let usual = configuration(&added(5222, 443));
+        let other = configuration(&added(15222, 8443));
+
+        assert!(
+            usual.contains("\"https://push.example.com/XMLRPC\"") && !usual.contains("jabber_server"),
+            "{usual}"
+        );
+        assert!(other.contains("https://push.example.com:8443/XMLRPC"), "{other}");
+        assert!(
+            other.contains("jabber_server = \"push.example.com:15222\"\n"),
+            "{other}"
+        );
+    }
+
+    #[test]
+    fn instructions_do_not_show_the_identity() {
+        assert!(!instructions(&added(5222, 443), Path::new("web-1")).contains("<secret/>"));
+    }
+}

@@ -1,0 +1,142 @@
+//! Everything a command can end with.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::compose::cli::demo::DemoError;
+use crate::compose::control::envelope::Rejection;
+use crate::compose::dispatcher::ServeError;
+use crate::net::ca::CaError;
+use crate::net::control::ControlError;
+use crate::ports::file_error::FileError;
+use crate::ports::store::StoreError;
+use crate::ports::tls::TlsError;
+use crate::settings::error::SettingsError;
+
+/// Why a command failed: what, where and the remedy in one line, and an exit code by sysexits.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The configuration.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The dispatcher did not start, or ended by itself.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Making certificates.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The request was not carried out.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// There is no database yet.
+    #[error("there is no database {}; make one with `osa-dispatcher init`, or name its configuration with --config", .0.display())]
+    NoDatabase(PathBuf),
+    /// A bundle's directory exists.
+    #[error("{} exists already; remove it, or name another place with --out", .0.display())]
+    BundleExists(PathBuf),
+    /// The host has no name that a server can have.
+    #[error("this machine is called {0:?}, which is no full host name; name the server with --hostname NAME")]
+    NoHostname(String),
+    /// The answer does not fit the question.
+    #[error("the dispatcher answered another question; use the osa-dispatcher program that it was started from")]
+    OtherAnswer,
+    /// The runtime cannot be started.
+    #[error("cannot start the runtime: {0}; raise the limits of open files and tasks")]
+    Runtime(#[source] io::Error),
+    /// The demo.
+    #[error(transparent)]
+    Demo(#[from] DemoError),
+}
+
+impl CliError {
+    /// Exit code, by sysexits; `docs/cli.md` lists them.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Settings(error) => error.exit_code(),
+            Self::Serve(error) => error.exit_code(),
+            Self::Store(error) => store(error),
+            Self::Tls(error) => tls(error),
+            Self::Ca(error) => ca(error),
+            Self::Control(error) => control(error),
+            Self::Rejected(rejection) => rejection.kind.exit_code(),
+            Self::File(error) => file(&error.source),
+            Self::NoDatabase(_) => 66,
+            Self::BundleExists(_) => 73,
+            Self::NoHostname(_) => 78,
+            Self::OtherAnswer => 70,
+            Self::Runtime(_) => 71,
+            Self::Demo(error) => error.exit_code(),
+        }
+    }
+}
+
+/// Exit code of a database's error.
+pub(in crate::compose) fn store(error: &StoreError) -> u8 {
+    match error {
+        StoreError::Locked(_) | StoreError::InUse(_) | StoreError::Saturated => 75,
+        StoreError::Full(_) | StoreError::Io(_) => 74,
+        StoreError::Inaccessible { source, .. } => file(source),
+        StoreError::OutOfThreads(_) => 71,
+        StoreError::Damaged(_) | StoreError::Newer { .. } | StoreError::NotFound { .. } => 65,
+        StoreError::Exists { .. } => 73,
+        StoreError::WorkerPanicked | StoreError::Other { .. } => 70,
+    }
+}
+
+/// Exit code of an error with certificates.
+pub(in crate::compose) fn tls(error: &TlsError) -> u8 {
+    match error {
+        TlsError::Missing { .. } => 66,
+        TlsError::Unreadable { error, .. } => file(error),
+        TlsError::NotPem { .. }
+        | TlsError::Unusable { .. }
+        | TlsError::Expired { .. }
+        | TlsError::NotYetValid { .. }
+        | TlsError::WrongName { .. }
+        | TlsError::KeyMismatch { .. } => 78,
+    }
+}
+
+fn ca(error: &CaError) -> u8 {
+    match error {
+        CaError::File { error, .. } => file(error),
+        CaError::Hostname(_) => 78,
+        CaError::Authority { .. } => 65,
+        CaError::Make(_) => 70,
+    }
+}
+
+/// Exit code of an error on the control socket.
+pub(in crate::compose) fn control(error: &ControlError) -> u8 {
+    match error {
+        ControlError::Bind { .. } | ControlError::NotSocket(_) => 73,
+        ControlError::NoDispatcher(_) => 69,
+        ControlError::Forbidden(_) => 77,
+        ControlError::Io { .. } | ControlError::CutOff(_) => 74,
+        ControlError::TimedOut(_) => 75,
+        ControlError::TooLong { .. } => 65,
+    }
+}
+
+/// Exit code of what the system says about a file.
+pub(in crate::compose) fn file(error: &io::Error) -> u8 {
+    match error.kind() {
+        io::ErrorKind::NotFound => 66,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => 77,
+        io::ErrorKind::AlreadyExists => 73,
+        // Not our enum.
+        _ => 74,
+    }
+}

@@ -1,0 +1,122 @@
+//! The subcommands of `osa-dispatcher`.
+
+pub mod arguments;
+mod ask;
+mod bundle;
+mod check_config;
+pub mod demo;
+pub mod error;
+mod init;
+mod lists;
+mod output;
+mod status;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::arguments::{AccountsCommand, Arguments, Command, ScheduleArgs, SystemsCommand, VersionArgs};
+use self::ask::{ask, settings};
+use self::error::CliError;
+use crate::compose::control::answers::{Answer, Scheduled};
+use crate::compose::control::requests::{ActionQuery, Request, Schedule, Selection};
+use crate::compose::dispatcher;
+use crate::host::clock::SystemClock;
+use crate::ports::clock::Clock;
+
+/// Exit code of a command line that is not understood (`EX_USAGE`).
+const EXIT_USAGE: u8 = 64;
+
+/// What a command that went well ends with; mostly 0.
+type Done = Result<u8, CliError>;
+
+/// Runs the command line: the whole of the program.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version come this way too, on standard output.
+            error.print().ok();
+            return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
+        }
+    };
+    match perform(arguments) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            output::remark(error.to_string());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn perform(arguments: Arguments) -> Done {
+    match arguments.command {
+        None => Ok(dispatcher::serve(&arguments.serve)?),
+        Some(Command::Serve(args)) => Ok(dispatcher::serve(&args)?),
+        Some(Command::Init(args)) => init::init(&args),
+        Some(Command::Demo(args)) => demo::demo(&args),
+        Some(Command::CheckConfig(args)) => check_config::check_config(&args),
+        Some(Command::Status(args)) => status::status(&args),
+        Some(Command::Systems(SystemsCommand::Add(args))) => bundle::add_system(&args),
+        Some(Command::Systems(SystemsCommand::List(args))) => lists::systems(&args),
+        Some(Command::Systems(SystemsCommand::Remove(args))) => lists::remove_system(args),
+        Some(Command::Accounts(AccountsCommand::List(args))) => lists::accounts(&args),
+        Some(Command::Accounts(AccountsCommand::Reset(args))) => lists::reset_account(args),
+        Some(Command::Schedule(args)) => schedule(args),
+        Some(Command::Actions(args)) => {
+            let query = ActionQuery {
+                system: args.system,
+                states: args.states,
+                ids: args.ids,
+                limit: args.limit,
+            };
+            lists::actions(&args.plain, query)
+        }
+        Some(Command::Ping(args)) => status::ping(args),
+        Some(Command::Explain(args)) => status::explain(args),
+        Some(Command::Version(args)) => Ok(version(&args)),
+    }
+}
+
+fn schedule(args: ScheduleArgs) -> Done {
+    let settings = settings(&args.plain.config)?;
+    let delayed = args.delay.map(|delay| (SystemClock.now() + delay).into());
+    let request = Request::Schedule(Schedule {
+        name: args.name,
+        systems: if args.all {
+            Selection::All
+        } else {
+            Selection::Named(args.systems)
+        },
+        at: args.at.or(delayed),
+        after: args.after,
+    });
+    let Answer::Scheduled(scheduled) = ask(&settings, request)? else {
+        return Err(CliError::OtherAnswer);
+    };
+    match args.plain.json {
+        true => output::json(&scheduled),
+        false => output::line(in_words(&scheduled)),
+    }
+    Ok(0)
+}
+
+fn in_words(scheduled: &Scheduled) -> String {
+    let (id, name) = (scheduled.id, &scheduled.name);
+    let whom = match scheduled.systems.as_slice() {
+        [one] => one.name.clone(),
+        many => format!("{} systems", many.len()),
+    };
+    format!("action {id} ({name}) is scheduled for {whom}; see `osa-dispatcher actions {id}`")
+}
+
+fn version(args: &VersionArgs) -> u8 {
+    let version = env!("CARGO_PKG_VERSION");
+    let schema = crate::store::sqlite::schema_version();
+    match args.json {
+        true => output::json(&serde_json::json!({ "version": version, "schema": schema })),
+        false => output::line(format!("osa-dispatcher {version} (database schema {schema})")),
+    }
+    0
+}

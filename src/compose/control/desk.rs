@@ -1,0 +1,377 @@
+//! Carries out requests, with or without a running dispatcher.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::answers::{
+    AccountEntry, Action, Answer, Pong, Private, RunningStatus, Scheduled, Status, System, SystemAdded, SystemName,
+};
+use super::envelope::{Rejection, RejectionKind};
+use super::explanation::{Explained, HistoryView, OpenView, SessionView, WaitView};
+use super::requests::{ActionQuery, Request, Schedule, Selection};
+use super::time::Time;
+use super::verdict::{self, Facts};
+use crate::domain::ids::{ActionId, SystemId};
+use crate::domain::push::client::AgentKind;
+use crate::domain::push::system::Snapshot;
+use crate::domain::secret::Secret;
+use crate::ports::clock::{Clock, Entropy};
+use crate::ports::inventory::{ActionFilter, ActionRow, ActionStatus, Explanation, NewAction, SystemRow};
+use crate::ports::store::Store;
+use crate::protocol::systemid::{self, Profile};
+
+/// Longest name of a system or an action: `rhnServer.name`. Units: characters.
+const NAME_CHARS_MAX: usize = 128;
+/// Actions listed at once at most, so that an answer fits the control socket.
+const ACTIONS_MAX: usize = 100_000;
+/// Pending actions shown by `explain`.
+const EXPLAINED_ACTIONS_MAX: usize = 1_000;
+
+/// What only a running dispatcher can do.
+#[async_trait]
+pub trait RunningDispatcher: Send + Sync + 'static {
+    /// How it is.
+    async fn status(&self) -> RunningStatus;
+    /// Looks at these systems now. Best effort: what is missed is found at the next poll.
+    async fn wake(&self, systems: Vec<SystemId>);
+    /// Asks an agent for a sign of life; how long that took.
+    async fn ping(&self, system: SystemId) -> Option<Duration>;
+    /// How it sees a system that is connected.
+    async fn snapshot(&self, system: SystemId) -> Option<Snapshot>;
+    /// Ends the connections of an account.
+    async fn end_sessions(&self, username: String);
+}
+
+/// The server as its clients know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Its name.
+    pub hostname: String,
+    /// Port for agents.
+    pub xmpp_port: u16,
+    /// Port of the registration endpoint.
+    pub registration_port: u16,
+}
+
+/// Where requests are carried out.
+#[derive(Clone)]
+pub struct Desk {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// The server.
+    pub site: Site,
+    /// The dispatcher, if this is its desk.
+    pub running: Option<Arc<dyn RunningDispatcher>>,
+}
+
+type Outcome = Result<Answer, Rejection>;
+
+impl Desk {
+    /// Carries out a request.
+    ///
+    /// # Errors
+    /// [`Rejection`]; then nothing was changed.
+    pub async fn handle(&self, request: Request) -> Outcome {
+        match request {
+            Request::Status => self.status().await,
+            Request::AddSystem { name } => self.add_system(name).await,
+            Request::ListSystems => {
+                let systems = self.store.systems().await?;
+                Ok(Answer::Systems(systems.into_iter().map(System::from).collect()))
+            }
+            Request::RemoveSystem { name } => self.remove_system(&name).await,
+            Request::ListAccounts => self.accounts().await,
+            Request::ResetAccount { username } => self.reset_account(username).await,
+            Request::Schedule(schedule) => self.schedule(schedule).await,
+            Request::ListActions(query) => self.actions(query).await,
+            Request::Ping { system } => self.ping(&system).await,
+            Request::Explain { system } => self.explain(&system).await,
+        }
+    }
+
+    async fn status(&self) -> Outcome {
+        let systems = self.store.systems().await?;
+        let running = match &self.running {
+            Some(running) => Some(running.status().await),
+            None => None,
+        };
+        Ok(Answer::Status(Box::new(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            hostname: self.site.hostname.clone(),
+            running,
+            systems: systems.len(),
+            online: systems.iter().filter(|system| system.online).count(),
+            pending: systems.iter().map(|system| system.pending).sum(),
+        })))
+    }
+
+    async fn add_system(&self, name: String) -> Outcome {
+        check_name("system", &name)?;
+        if !is_file_name(&name) {
+            let message = format!(
+                "{name:?} cannot name a system: use letters, digits, '.', '-' and '_', a letter or digit first"
+            );
+            return Err(Rejection::new(RejectionKind::BadRequest, message));
+        }
+        let secret = self.new_secret();
+        let id = self.store.add_system(&name, &secret, self.clock.now()).await?;
+        let profile = Profile {
+            name: &name,
+            username: "osa-dispatcher",
+            os_release: "unknown",
+            operating_system: "Linux",
+            architecture: "unknown",
+        };
+        let systemid = systemid::mint(id, &secret, profile)
+            .map_err(|error| Rejection::new(RejectionKind::Internal, format!("cannot make a systemid: {error}")))?;
+        Ok(Answer::SystemAdded(Box::new(SystemAdded {
+            id: id.0,
+            name,
+            systemid: Private(systemid.expose().to_owned()),
+            hostname: self.site.hostname.clone(),
+            xmpp_port: self.site.xmpp_port,
+            registration_port: self.site.registration_port,
+        })))
+    }
+
+    /// 64 hex digits: with so many, systemids are signed with SHA-256 (compatibility contract, section 2.3).
+    fn new_secret(&self) -> Secret {
+        let mut bytes = zeroize::Zeroizing::new([0; 32]);
+        self.entropy.fill(&mut *bytes);
+        Secret::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    }
+
+    async fn system(&self, name: &str) -> Result<SystemRow, Rejection> {
+        let found = self.store.system_by_name(name).await?;
+        found.ok_or_else(|| unknown_systems(&[name]))
+    }
+
+    async fn remove_system(&self, name: &str) -> Outcome {
+        let system = self.system(name).await?;
+        self.store.remove_system(system.id).await?;
+        self.wake(vec![system.id]).await;
+        if let (Some(running), Some(username)) = (&self.running, system.jid.as_deref().and_then(account_of)) {
+            running.end_sessions(username.to_owned()).await;
+        }
+        Ok(Answer::SystemRemoved(name_of(&system)))
+    }
+
+    async fn accounts(&self) -> Outcome {
+        let entries = self.store.accounts().await?.into_iter().map(|account| AccountEntry {
+            username: account.username,
+            created: account.created.into(),
+            linked: account.linked,
+        });
+        Ok(Answer::Accounts(entries.collect()))
+    }
+
+    async fn reset_account(&self, username: String) -> Outcome {
+        if !self.store.remove_account(&username).await? {
+            let message = format!("account {username:?} does not exist; see `osa-dispatcher accounts list`");
+            return Err(Rejection::new(RejectionKind::NotFound, message));
+        }
+        if let Some(running) = &self.running {
+            running.end_sessions(username.clone()).await;
+        }
+        Ok(Answer::AccountReset { username })
+    }
+
+    async fn schedule(&self, schedule: Schedule) -> Outcome {
+        check_name("action", &schedule.name)?;
+        let systems = self.select(schedule.systems).await?;
+        let ids: Vec<SystemId> = systems.iter().map(|system| system.id).collect();
+        let now = self.clock.now();
+        let action = NewAction {
+            name: schedule.name,
+            systems: ids.clone(),
+            earliest: schedule.at.map_or(now, |at| at.0),
+            prerequisite: schedule.after.map(ActionId),
+        };
+        let id = self.store.schedule(&action, now).await?;
+        self.wake(ids).await;
+        Ok(Answer::Scheduled(Scheduled {
+            id: id.0,
+            name: action.name,
+            at: action.earliest.into(),
+            systems: systems.iter().map(name_of).collect(),
+        }))
+    }
+
+    async fn select(&self, selection: Selection) -> Result<Vec<SystemRow>, Rejection> {
+        let names = match selection {
+            Selection::All => {
+                let systems = self.store.systems().await?;
+                let none = || {
+                    Rejection::new(
+                        RejectionKind::NotFound,
+                        "there are no systems: add one with `systems add`",
+                    )
+                };
+                return if systems.is_empty() { Err(none()) } else { Ok(systems) };
+            }
+            // One is the usual case, and is not worth reading all.
+            Selection::Named(names) if names.len() == 1 => {
+                let name = names.first().map_or("", String::as_str);
+                return Ok(vec![self.system(name).await?]);
+            }
+            Selection::Named(names) => names,
+        };
+        let rows = self.store.systems().await?;
+        let mut known: HashMap<String, SystemRow> = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
+        let unknown: Vec<&str> = names
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !known.contains_key(*name))
+            .collect();
+        if !unknown.is_empty() {
+            return Err(unknown_systems(&unknown));
+        }
+        // A name given twice is one system.
+        Ok(names.iter().filter_map(|name| known.remove(name)).collect())
+    }
+
+    async fn actions(&self, query: ActionQuery) -> Outcome {
+        let system = match &query.system {
+            Some(name) => Some(self.system(name).await?.id),
+            None => None,
+        };
+        let filter = ActionFilter {
+            system,
+            statuses: query.states.into_iter().map(ActionStatus::from).collect(),
+            ids: query.ids.into_iter().map(ActionId).collect(),
+            limit: query.limit.min(ACTIONS_MAX),
+        };
+        let rows = self.store.actions(&filter).await?;
+        Ok(Answer::Actions(rows.into_iter().map(Action::from).collect()))
+    }
+
+    async fn ping(&self, name: &str) -> Outcome {
+        let system = self.system(name).await?;
+        let unavailable = |message: String| Rejection::new(RejectionKind::Unavailable, message);
+        let running = self
+            .running
+            .as_ref()
+            .ok_or_else(|| unavailable("no dispatcher runs, and only it can ping: start osa-dispatcher".to_owned()))?;
+        let elapsed = running.ping(system.id).await.ok_or_else(|| {
+            unavailable(format!(
+                "system {name:?} does not answer: see `systemctl status osad` there"
+            ))
+        })?;
+        Ok(Answer::Pong(Pong {
+            system: name_of(&system),
+            elapsed_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+        }))
+    }
+
+    async fn explain(&self, name: &str) -> Outcome {
+        let system = self.system(name).await?;
+        let records = self.store.explain(system.id).await?;
+        let pending = ActionFilter {
+            system: Some(system.id),
+            statuses: vec![ActionStatus::Queued, ActionStatus::PickedUp],
+            ids: Vec::new(),
+            limit: EXPLAINED_ACTIONS_MAX,
+        };
+        let pending = self.store.actions(&pending).await?;
+        let session = match &self.running {
+            Some(running) => running.snapshot(system.id).await,
+            None => None,
+        };
+        let verdict = Facts {
+            system: &system,
+            pending: &pending,
+            is_running: self.running.is_some(),
+            session: session.as_ref(),
+            now: self.clock.now(),
+        }
+        .verdict();
+        Ok(Answer::Explained(Box::new(explained(
+            system, verdict, session, records, pending,
+        ))))
+    }
+
+    async fn wake(&self, systems: Vec<SystemId>) {
+        if let Some(running) = &self.running {
+            running.wake(systems).await;
+        }
+    }
+}
+
+fn explained(
+    system: SystemRow,
+    verdict: String,
+    session: Option<Snapshot>,
+    records: Explanation,
+    pending: Vec<ActionRow>,
+) -> Explained {
+    let wait = session.as_ref().map_or(records.wait, |session| session.wait);
+    Explained {
+        system: system.into(),
+        verdict,
+        session: session.map(|session| SessionView {
+            agent: match session.kind {
+                AgentKind::New => "new".to_owned(),
+                AgentKind::Existing => "existing".to_owned(),
+            },
+            responsive: session.responsive,
+            rebooting: session.rebooting,
+            outstanding: session.outstanding.map(|number| number.0),
+            awaited: session.awaited,
+            next: session.next.map(Time),
+        }),
+        wait: wait.map(|wait| WaitView {
+            until: wait.until.into(),
+            reason: verdict::reason(&wait).to_owned(),
+        }),
+        open: records.open.iter().map(OpenView::from).collect(),
+        history: records.history.iter().map(HistoryView::from).collect(),
+        pending: pending.into_iter().map(Action::from).collect(),
+    }
+}
+
+fn name_of(system: &SystemRow) -> SystemName {
+    SystemName {
+        id: system.id.0,
+        name: system.name.clone(),
+    }
+}
+
+fn account_of(jid: &str) -> Option<&str> {
+    jid.split_once('@').map(|(username, _)| username)
+}
+
+fn unknown_systems(names: &[&str]) -> Rejection {
+    let shown: Vec<String> = names.iter().take(5).map(|name| format!("{name:?}")).collect();
+    let more = match names.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message = format!(
+        "no system is named {}{more}; see `osa-dispatcher systems list`",
+        shown.join(", ")
+    );
+    Rejection::new(RejectionKind::NotFound, message)
+}
+
+fn check_name(what: &str, name: &str) -> Result<(), Rejection> {
+    if (1..=NAME_CHARS_MAX).contains(&name.chars().count()) && !name.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let message = format!("the name of a {what} has 1 to {NAME_CHARS_MAX} characters, none of them control characters");
+    Err(Rejection::new(RejectionKind::BadRequest, message))
+}
+
+/// A system's bundle becomes a directory of its name.
+fn is_file_name(name: &str) -> bool {
+    name.starts_with(char::is_alphanumeric)
+        && name
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
+}

@@ -1,0 +1,219 @@
+//! The actors of the dispatcher, and what each is built from.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use actix::{Actor, Addr, Arbiter, ArbiterHandle};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::housekeeping::Housekeeping;
+use crate::actors::endpoint::Endpoint;
+use crate::actors::poller::{Poller, PollerParts};
+use crate::actors::router::Router;
+use crate::actors::session::SessionParts;
+use crate::actors::supervision::{ChildSpec, GaveUp, Intensity, LiveAddr, Policy, Supervisor};
+use crate::actors::tls_supervisor::{Roster, TlsParts, TlsSupervisor};
+use crate::compose::control::server::ControlServer;
+use crate::domain::ids::Incarnation;
+use crate::domain::push::policy::{Authority, Policy as PushPolicy};
+use crate::net::registration::RegistrationEndpoint;
+use crate::ports::clock::{Clock, Entropy};
+use crate::ports::service::Service;
+use crate::ports::store::Store;
+use crate::ports::tls::Certificates;
+use crate::ports::transport::{HANDSHAKE_TURNS, Listener};
+use crate::protocol::stream::server::ServerConfig;
+use crate::settings::dispatcher::{DispatcherSettings, PushSettings};
+
+/// More than these restarts of children in this time are no accident any more.
+const INTENSITY: Intensity = Intensity {
+    restarts: 10,
+    window: Duration::from_secs(60),
+};
+
+/// Addresses that stay, whichever generation is behind them.
+#[derive(Clone)]
+pub struct Addresses {
+    /// Who pushes.
+    pub poller: LiveAddr<Poller>,
+    /// Who knows the sessions.
+    pub router: LiveAddr<Router>,
+    /// Who owns TLS.
+    pub tls: LiveAddr<TlsSupervisor>,
+}
+
+impl Addresses {
+    /// Nobody is behind them yet.
+    pub fn vacant() -> Self {
+        Self {
+            poller: LiveAddr::vacant(),
+            router: LiveAddr::vacant(),
+            tls: LiveAddr::vacant(),
+        }
+    }
+}
+
+/// The adapters that actors are built from.
+pub struct Adapters {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// The certificates in use.
+    pub certificates: Arc<dyn Certificates>,
+    /// Where agents connect.
+    pub xmpp: Vec<Arc<dyn Listener>>,
+    /// The sessions.
+    pub roster: Arc<Roster>,
+    /// This start.
+    pub incarnation: Incarnation,
+    /// What the embedded server's streams go by.
+    pub streams: ServerConfig,
+}
+
+/// The servers beside the push path.
+pub struct Services {
+    /// The registration endpoint.
+    pub registration: RegistrationEndpoint,
+    /// The control socket.
+    pub control: ControlServer,
+    /// What is removed, and when.
+    pub housekeeping: Housekeeping,
+}
+
+/// The threads that actors run on.
+pub struct Threads {
+    /// Router and poller.
+    push: Arbiter,
+    /// Sessions, one thread per core.
+    sessions: Vec<Arbiter>,
+}
+
+impl Threads {
+    /// Starts them.
+    pub fn start() -> Self {
+        Self {
+            push: Arbiter::new(),
+            sessions: (0..cores()).map(|_| Arbiter::new()).collect(),
+        }
+    }
+
+    /// Stops them, and waits until what runs on them is dropped.
+    pub fn stop(self) {
+        for arbiter in self.sessions.into_iter().chain([self.push]) {
+            arbiter.stop();
+            // A thread that panicked has nothing left to wait for.
+            arbiter.join().ok();
+        }
+    }
+}
+
+/// How many threads can work at once.
+pub fn cores() -> usize {
+    available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Starts all actors. They are stopped in reverse order: first nobody new comes in, then sessions end, then the poller
+/// records what they said.
+pub fn start(
+    settings: &DispatcherSettings,
+    adapters: Adapters,
+    services: Services,
+    addresses: &Addresses,
+    threads: &Threads,
+) -> (Addr<Supervisor>, oneshot::Receiver<GaveUp>) {
+    let main = Arbiter::current();
+    let push = threads.push.handle();
+    let specs = vec![
+        router(addresses, push.clone()),
+        poller(&settings.push, &adapters, addresses, push),
+        tls_supervisor(adapters, addresses, threads, main.clone()),
+        endpoint("registration", services.registration, main.clone()),
+        endpoint("control", services.control, main.clone()),
+        endpoint("housekeeping", services.housekeeping, main),
+    ];
+    let (give_up, gave_up) = oneshot::channel();
+    (Supervisor::new(specs, INTENSITY, give_up).start(), gave_up)
+}
+
+fn router(addresses: &Addresses, arbiter: ArbiterHandle) -> ChildSpec {
+    let (poller, sessions) = (addresses.poller.recipient(), addresses.tls.recipient());
+    let factory = move |guard| Router::new(poller.clone(), sessions.clone(), guard);
+    ChildSpec::new("router", Policy::Permanent, arbiter, addresses.router.clone(), factory)
+}
+
+fn poller(push: &PushSettings, adapters: &Adapters, addresses: &Addresses, arbiter: ArbiterHandle) -> ChildSpec {
+    let parts = PollerParts {
+        store: Arc::clone(&adapters.store) as _,
+        clock: Arc::clone(&adapters.clock),
+        node: adapters.incarnation,
+        policy: policy(push),
+        poll_interval: push.poll_interval,
+        reconcile_interval: push.reconcile_interval,
+        requests: addresses.router.recipient(),
+        pings: addresses.router.recipient(),
+        acknowledgements: addresses.router.recipient(),
+        sessions: addresses.tls.recipient(),
+    };
+    let factory = move |guard| Poller::new(parts.clone(), guard);
+    ChildSpec::new("poller", Policy::Permanent, arbiter, addresses.poller.clone(), factory)
+}
+
+/// The life cycle's numbers, in a deployment where the dispatcher owns the actions.
+fn policy(push: &PushSettings) -> PushPolicy {
+    PushPolicy {
+        authority: Authority::Dispatcher,
+        lease: push.lease,
+        notify_threshold: push.notify_threshold.map(|limit| limit.get() as usize),
+        slot_age: push.slot_age,
+        pushes_per_second: push.pushes_per_second.map(std::num::NonZero::get),
+    }
+}
+
+fn tls_supervisor(adapters: Adapters, addresses: &Addresses, threads: &Threads, arbiter: ArbiterHandle) -> ChildSpec {
+    let config = adapters.streams;
+    let session = SessionParts {
+        dispatcher: format!("{}/{}", config.dispatcher, config.dispatcher_resource).into(),
+        config: Arc::new(config),
+        accounts: Arc::clone(&adapters.store) as _,
+        registrations: adapters.store as _,
+        clock: adapters.clock,
+        entropy: adapters.entropy,
+        router: addresses.router.clone(),
+        poller: addresses.poller.recipient(),
+        handshakes: Arc::new(Semaphore::new(HANDSHAKE_TURNS)),
+        derivations: Arc::new(Semaphore::new(cores())),
+    };
+    let parts = TlsParts {
+        certificates: adapters.certificates,
+        listeners: adapters.xmpp,
+        roster: adapters.roster,
+        session: Arc::new(session),
+        arbiters: threads.sessions.iter().map(Arbiter::handle).collect(),
+    };
+    let factory = move |guard| TlsSupervisor::new(parts.clone(), guard);
+    ChildSpec::new(
+        "tls_supervisor",
+        Policy::Permanent,
+        arbiter,
+        addresses.tls.clone(),
+        factory,
+    )
+}
+
+fn endpoint(name: &'static str, service: impl Service, arbiter: ArbiterHandle) -> ChildSpec {
+    let service: Arc<dyn Service> = Arc::new(service);
+    let factory = move |guard| Endpoint::new(Arc::clone(&service), guard);
+    ChildSpec::new(name, Policy::Permanent, arbiter, LiveAddr::vacant(), factory)
+}
+
+impl Service for Housekeeping {
+    fn serve(&self) -> Pin<Box<dyn Future<Output = ()>>> {
+        let housekeeping = self.clone();
+        Box::pin(async move { housekeeping.keep().await })
+    }
+}

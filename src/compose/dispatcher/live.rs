@@ -1,0 +1,90 @@
+//! What the control socket asks of the running actors.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::timeout;
+
+use crate::actors::poller::Poller;
+use crate::actors::poller::messages::{DescribeSystems, LookAt, PingSystem};
+use crate::actors::router::{EndAccountSessions, Router};
+use crate::actors::supervision::LiveAddr;
+use crate::actors::tls_supervisor::Roster;
+use crate::compose::control::answers::RunningStatus;
+use crate::compose::control::desk::RunningDispatcher;
+use crate::domain::ids::{Incarnation, SystemId};
+use crate::domain::push::system::Snapshot;
+use crate::domain::time::Timestamp;
+use crate::ports::tls::Certificates;
+
+/// How long an actor may take to answer.
+const ACTOR_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an agent may take to answer a ping; existing ones read one record per 6 to 10 s.
+const PING_WITHIN: Duration = Duration::from_secs(20);
+
+/// The running dispatcher.
+pub struct Live {
+    /// When it started.
+    pub started: Timestamp,
+    /// The number of this start.
+    pub incarnation: Incarnation,
+    /// Where agents connect.
+    pub xmpp: Vec<SocketAddr>,
+    /// Where agents register.
+    pub registration: Vec<SocketAddr>,
+    /// `push.reconcile_interval`.
+    pub reconcile_interval: Duration,
+    /// The sessions.
+    pub roster: Arc<Roster>,
+    /// The certificates in use.
+    pub certificates: Arc<dyn Certificates>,
+    /// Who pushes.
+    pub poller: LiveAddr<Poller>,
+    /// Who knows the sessions.
+    pub router: LiveAddr<Router>,
+}
+
+#[async_trait]
+impl RunningDispatcher for Live {
+    async fn status(&self) -> RunningStatus {
+        let (connections, logging_in) = self.roster.counts();
+        let text = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect();
+        RunningStatus {
+            pid: std::process::id(),
+            started: self.started.into(),
+            incarnation: self.incarnation.0,
+            xmpp: text(&self.xmpp),
+            registration: text(&self.registration),
+            connections,
+            logging_in,
+            certificate_expires: self.certificates.in_use().not_after.into(),
+            reconcile_interval_ms: u64::try_from(self.reconcile_interval.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    async fn wake(&self, systems: Vec<SystemId>) {
+        // What a poller that is just being restarted misses, it reads as it starts.
+        timeout(ACTOR_TIMEOUT, self.poller.send(LookAt(systems))).await.ok();
+    }
+
+    async fn ping(&self, system: SystemId) -> Option<Duration> {
+        let within = PING_WITHIN;
+        let asked = self.poller.send(PingSystem { system, within });
+        timeout(within + ACTOR_TIMEOUT, asked).await.ok()?.ok()?
+    }
+
+    async fn snapshot(&self, system: SystemId) -> Option<Snapshot> {
+        let asked = self.poller.send(DescribeSystems(Some(vec![system])));
+        let status = timeout(ACTOR_TIMEOUT, asked).await.ok()?.ok()?;
+        status.systems.into_iter().map(|(_, snapshot)| snapshot).next()
+    }
+
+    async fn end_sessions(&self, username: String) {
+        // A router that is just being restarted knows no sessions; the account is gone all the same.
+        timeout(ACTOR_TIMEOUT, self.router.send(EndAccountSessions { username }))
+            .await
+            .ok();
+    }
+}

@@ -1,0 +1,75 @@
+//! `osa-dispatcher serve`: start checks, actors, signals, the end.
+//!
+//! ```text
+//! settings ─► logs ─► certificates ─► database (lock) ─► sockets ─► actors ─► READY
+//!    SIGHUP: certificates, log level and file      SIGTERM: drain, exit 0      an actor fails too often: exit 70
+//! ```
+//!
+//! Everything that can be wrong with the configuration is found out before the first socket is open and before anything
+//! is written.
+
+mod actors;
+mod decoy;
+mod detach;
+mod error;
+mod housekeeping;
+mod live;
+mod notify;
+mod pid_file;
+mod port_holder;
+pub mod readiness;
+mod reload;
+mod running;
+mod sockets;
+
+use std::path::PathBuf;
+
+use crate::compose::cli::arguments::ServeArgs;
+use crate::net::ca::AuthorityFiles;
+use crate::net::tls::ServerFiles;
+use crate::settings::dispatcher::DispatcherSettings;
+use crate::telemetry::{FILTER_VARIABLE, Logging};
+
+pub use error::ServeError;
+
+/// Runs the dispatcher until it is told to stop; without `-N`, and unless a service manager started it, in the
+/// background.
+///
+/// # Errors
+/// [`ServeError`]: why it did not start, or ended by itself.
+pub fn serve(args: &ServeArgs) -> Result<u8, ServeError> {
+    if !args.nodetach && !notify::is_wanted() {
+        return detach::detach(args);
+    }
+    let flags = args.flags();
+    let loaded = DispatcherSettings::load(&flags, std::env::vars())?;
+    let filter = std::env::var(FILTER_VARIABLE).ok();
+    let logging = Logging::start(&loaded.settings.log, filter.as_deref())?;
+    for warning in &loaded.warnings {
+        tracing::warn!(event = "setting_questioned", warning = %warning);
+    }
+    let system = actix_rt::System::new();
+    let start = running::Start {
+        flags,
+        loaded,
+        logging,
+        pid_file: args.pid_file.clone(),
+    };
+    system.block_on(running::run(start)).map(|()| 0)
+}
+
+/// Where the server's certificate is, and for whom.
+pub fn server_files(settings: &DispatcherSettings) -> ServerFiles {
+    ServerFiles {
+        certificate: settings.tls.certificate.clone(),
+        key: settings.tls.key.clone(),
+        hostname: settings.hostname.to_string(),
+    }
+}
+
+/// Where the own authority is; its key lies beside its certificate.
+pub fn authority_files(settings: &DispatcherSettings) -> AuthorityFiles {
+    let certificate = settings.tls.ca.clone();
+    let key: PathBuf = certificate.with_extension("key");
+    AuthorityFiles { certificate, key }
+}
