@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{Accept, TlsAcceptor};
 
-use crate::net::tls::{ServerTls, link_error};
+use crate::net::tls::{EXPORTER_LABEL, ServerTls, link_error};
 use crate::ports::transport::{Connection, Handshake, LinkError, Listener};
 
 /// Connections the kernel holds for us, since a whole site may come back within a second: as many as `somaxconn`
@@ -26,8 +26,6 @@ const BACKLOG: Backlog = Backlog::MAXALLOWABLE;
 const USER_TIMEOUT: Duration = Duration::from_secs(25);
 /// Bytes that TLS keeps for a slow reader, beside what its session queues.
 const TLS_BUFFER_MAX: usize = 16 * 1024;
-/// RFC 9266, section 2.
-const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 
 /// A listening socket could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "dispatcher")]
 pub mod ca;
+#[cfg(feature = "agent")]
+pub mod dialer;
 #[cfg(feature = "dispatcher")]
 pub mod control;
 #[cfg(feature = "dispatcher")]

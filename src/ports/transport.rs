@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -82,4 +83,37 @@ pub trait Listener: Send + Sync + 'static {
 
     /// The address it listens on.
     fn local_addr(&self) -> SocketAddr;
+}
+
+/// Why a server could not be connected to. All of it can heal.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// Its name has no address.
+    #[error("cannot resolve {name} (server_url or jabber_server): {error}; correct the name, or the name servers")]
+    Unresolvable {
+        /// The name.
+        name: String,
+        /// The resolver's words.
+        error: io::Error,
+    },
+    /// None of its addresses takes connections.
+    #[error("cannot connect to {server}: {error}; start the server, or open the port")]
+    Refused {
+        /// Name and port.
+        server: String,
+        /// What the last address said.
+        error: io::Error,
+    },
+}
+
+/// A connection to be.
+pub type Dialing = Pin<Box<dyn Future<Output = Result<Box<dyn Connection>, DialError>> + Send>>;
+
+/// Makes connections to one server.
+pub trait Dialer: Send + Sync + 'static {
+    /// Connects to the first of the server's addresses that answers. Its TLS will accept the server's name only.
+    fn dial(&self) -> Dialing;
+
+    /// The server's domain: the name it is connected to by, lower-case.
+    fn domain(&self) -> &str;
 }

@@ -15,6 +15,9 @@ pub use failure::{link_error, tls_failure};
 #[cfg(feature = "dispatcher")]
 pub use server::{ServerFiles, ServerTls};
 
+/// RFC 9266, section 2.
+pub(super) const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
+
 /// The cryptography of every configuration. With a second provider in the dependency tree rustls would refuse to guess.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())

@@ -1,0 +1,194 @@
+//! Connections of the agent to its server.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{KeepAlive, TcpKeepCount, TcpKeepIdle, TcpUserTimeout};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::{Connect, TlsConnector};
+
+use crate::net::tls::{EXPORTER_LABEL, link_error};
+use crate::ports::transport::{Connection, DialError, Dialer, Dialing, Handshake, LinkError};
+use crate::settings::names::HostPort;
+
+/// How long one address may take to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Addresses tried of one name; a round-robin of more says nothing new about the network.
+const ADDRESSES_MAX: usize = 8;
+/// A server that acknowledges nothing for so long is gone: push life cycle, section 4.
+const USER_TIMEOUT: Duration = Duration::from_secs(25);
+/// Bytes that TLS keeps for a slow reader.
+const TLS_BUFFER_MAX: usize = 16 * 1024;
+
+/// When and how often the kernel asks whether an idle connection lives (compatibility contract, section 1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Idle time before the first question.
+    pub idle: Duration,
+    /// Questions without answer before the connection is dead.
+    pub count: u32,
+}
+
+/// Connects to one server by name.
+#[derive(Clone, Debug)]
+pub struct TcpDialer {
+    server: HostPort,
+    tls: Arc<ClientConfig>,
+    keepalive: Keepalive,
+}
+
+impl TcpDialer {
+    /// Connects to `server`, whose certificate must be trusted by `tls` and carry its name.
+    pub const fn new(server: HostPort, tls: Arc<ClientConfig>, keepalive: Keepalive) -> Self {
+        Self { server, tls, keepalive }
+    }
+
+    async fn connect(self) -> Result<Box<dyn Connection>, DialError> {
+        let HostPort { host, port } = &self.server;
+        let unresolvable = |error| DialError::Unresolvable {
+            name: host.to_string(),
+            error,
+        };
+        let addresses = tokio::net::lookup_host((host.as_str(), *port))
+            .await
+            .map_err(unresolvable)?;
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for address in addresses.take(ADDRESSES_MAX) {
+            match self.connect_to(address).await {
+                Ok(socket) => return Ok(Box::new(socket)),
+                Err(error) => last = error,
+            }
+        }
+        Err(DialError::Refused {
+            server: self.server.to_string(),
+            error: last,
+        })
+    }
+
+    async fn connect_to(&self, address: SocketAddr) -> io::Result<Socket> {
+        let name = ServerName::try_from(self.server.host.to_string()).map_err(io::Error::other)?;
+        let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await??;
+        stream.set_nodelay(true)?;
+        let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        let secs = u32::try_from(self.keepalive.idle.as_secs()).unwrap_or(u32::MAX);
+        setsockopt(&stream, TcpUserTimeout, &millis(USER_TIMEOUT))?;
+        setsockopt(&stream, KeepAlive, &true)?;
+        setsockopt(&stream, TcpKeepIdle, &secs)?;
+        setsockopt(&stream, TcpKeepCount, &self.keepalive.count)?;
+        Ok(Socket {
+            peer: address,
+            name,
+            tls: Arc::clone(&self.tls),
+            stream: Stream::Plain(stream),
+        })
+    }
+}
+
+impl Dialer for TcpDialer {
+    fn dial(&self) -> Dialing {
+        Box::pin(self.clone().connect())
+    }
+
+    fn domain(&self) -> &str {
+        self.server.host.as_str()
+    }
+}
+
+struct Socket {
+    peer: SocketAddr,
+    name: ServerName<'static>,
+    tls: Arc<ClientConfig>,
+    stream: Stream,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Handshaking(Box<Connect<TcpStream>>),
+    Secure(Box<TlsStream<TcpStream>>),
+    Gone,
+}
+
+trait AsyncReadWrite: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncReadWrite for T {}
+
+impl Socket {
+    fn io(&mut self) -> io::Result<Pin<&mut dyn AsyncReadWrite>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Ok(Pin::new(stream)),
+            Stream::Secure(stream) => Ok(Pin::new(&mut **stream)),
+            Stream::Handshaking(_) | Stream::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+impl Connection for Socket {
+    fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, LinkError>> {
+        let mut buffer = ReadBuf::new(buffer);
+        match ready!(self.io()?.poll_read(cx, &mut buffer)) {
+            Ok(()) => Poll::Ready(Ok(buffer.filled().len())),
+            // A server that was killed sends no `close_notify`.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(0)),
+            Err(error) => Poll::Ready(Err(link_error(error))),
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, LinkError>> {
+        self.io()?.poll_write(cx, bytes).map_err(link_error)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        self.io()?.poll_flush(cx).map_err(link_error)
+    }
+
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<Result<Handshake, LinkError>> {
+        loop {
+            match std::mem::replace(&mut self.stream, Stream::Gone) {
+                Stream::Plain(stream) => {
+                    let connector = TlsConnector::from(Arc::clone(&self.tls));
+                    let limit_buffers = |tls: &mut rustls::ClientConnection| tls.set_buffer_limit(Some(TLS_BUFFER_MAX));
+                    let connect = connector.connect_with(self.name.clone(), stream, limit_buffers);
+                    self.stream = Stream::Handshaking(Box::new(connect));
+                }
+                Stream::Handshaking(mut connect) => {
+                    let Poll::Ready(connected) = Pin::new(&mut *connect).poll(cx) else {
+                        self.stream = Stream::Handshaking(connect);
+                        return Poll::Pending;
+                    };
+                    let stream = connected.map_err(link_error)?;
+                    let handshake = facts(stream.get_ref().1);
+                    self.stream = Stream::Secure(Box::new(stream));
+                    return Poll::Ready(Ok(handshake));
+                }
+                Stream::Secure(_) | Stream::Gone => {
+                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::NotConnected).into()));
+                }
+            }
+        }
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        self.io()?.poll_shutdown(cx).map_err(link_error)
+    }
+}
+
+fn facts(tls: &rustls::ClientConnection) -> Handshake {
+    // The exporter of TLS 1.2 is unique only with extended master secret, so binding is used with TLS 1.3 alone.
+    let modern = tls.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
+    let binding = modern.then(|| tls.export_keying_material([0; 32], EXPORTER_LABEL, None).ok());
+    Handshake {
+        channel_binding: binding.flatten(),
+    }
+}
