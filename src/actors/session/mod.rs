@@ -195,7 +195,7 @@ impl Session {
 
     fn become_unavailable(&mut self, ctx: &mut Context<Self>) {
         if let Some((system, _)) = self.pushable.take() {
-            self.ticket.close();
+            // The ticket keeps the system: many clients say so and hang up at once, and then the parent tells it.
             let closed = vec![(system, self.ticket.connection())];
             self.tell_poller(SessionEvent::Closed(closed), ctx);
         }
@@ -203,7 +203,10 @@ impl Session {
 
     fn perform_talk(&mut self, output: dispatcher_talk::Output, ctx: &mut Context<Self>) {
         match output {
-            dispatcher_talk::Output::Write(stanza) => {
+            dispatcher_talk::Output::Write(mut stanza) => {
+                // We are the server of this domain, and agents answer the sender that their server vouches for.
+                let from = rxml::xml_ncname!("from").into();
+                stanza.set_attr(rxml::Namespace::NONE, from, self.parts.dispatcher.to_string());
                 self.totals.stanzas_out += 1;
                 self.stream.send(&stanza, now());
             }

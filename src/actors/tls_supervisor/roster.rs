@@ -183,11 +183,6 @@ impl Ticket {
         self.system = Some(system);
     }
 
-    /// The client is pushable no longer, and everybody knows.
-    pub fn close(&mut self) {
-        self.system = None;
-    }
-
     /// Sets how the session ends if no panic comes first.
     pub fn end_as(&mut self, reason: ExitReason) {
         self.reason = reason;
