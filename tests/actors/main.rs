@@ -1,6 +1,7 @@
 //! Actors under paused time, in-memory pipes and loopback; sockets and TLS on loopback.
 #![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
+mod agent;
 mod crashes;
 #[cfg(feature = "dispatcher")]
 mod poller;

@@ -68,6 +68,12 @@ impl Telling {
         telling
     }
 
+    /// Adds what has to be told after this.
+    pub fn append(&mut self, mut later: Self) {
+        self.answers.append(&mut later.answers);
+        self.events.append(&mut later.events);
+    }
+
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
         self.answers.is_empty() && self.events.is_empty()

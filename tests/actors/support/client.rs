@@ -85,7 +85,11 @@ impl TestClient {
     }
 
     pub async fn log_in(&mut self, name: &str) {
-        let plain = STANDARD.encode(format!("\0{name}\0{PASSWORD}"));
+        self.log_in_with(name, PASSWORD).await;
+    }
+
+    pub async fn log_in_with(&mut self, name: &str, password: &str) {
+        let plain = STANDARD.encode(format!("\0{name}\0{password}"));
         self.say(&format!(
             "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{plain}</auth>"
         ))

@@ -133,14 +133,23 @@ impl Dispatcher {
         Self::start_with(AdmissionLimits::default()).await
     }
 
+    /// The same for agents of ours, which refuse the short derivation of passwords that saves time elsewhere.
+    pub async fn for_agents() -> Self {
+        Self::start_deriving(AdmissionLimits::default(), 4_096).await
+    }
+
     pub async fn start_with(limits: AdmissionLimits) -> Self {
+        Self::start_deriving(limits, 1).await
+    }
+
+    async fn start_deriving(limits: AdmissionLimits, scram_iterations: u32) -> Self {
         tokio::time::pause();
         let (network, listener) = Network::new();
         let (listener, store) = (Arc::new(listener), Arc::new(FakeStore::default()));
         let (router, tls, poller) = (LiveAddr::vacant(), LiveAddr::vacant(), LiveAddr::<Recorder>::vacant());
         let (log, roster) = (Log::default(), Roster::new(limits));
         let mut config = ServerConfig::new("sat.example.com", [7; 32]);
-        config.scram_iterations = 1;
+        config.scram_iterations = scram_iterations;
         let parts = TlsParts {
             certificates: Arc::new(NoCertificates),
             listeners: vec![Arc::clone(&listener) as _],
@@ -227,6 +236,12 @@ impl Dispatcher {
 
     pub fn forget_events(&self) {
         self.log.lock().expect("not poisoned").clear();
+    }
+
+    /// Forgets everything but which systems are open.
+    pub fn forget_all_but_openings(&self) {
+        let is_opening = |event: &SessionEvent| matches!(event, SessionEvent::Opened(_));
+        self.log.lock().expect("not poisoned").retain(is_opening);
     }
 
     /// The last opening of this system.

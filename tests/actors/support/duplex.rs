@@ -19,6 +19,16 @@ pub struct Pipe {
     peer: SocketAddr,
 }
 
+impl Pipe {
+    /// The client's end of a connection.
+    pub fn to_server(stream: DuplexStream) -> Self {
+        Self {
+            stream,
+            peer: SocketAddr::from(([192, 0, 2, 2], 5222)),
+        }
+    }
+}
+
 impl Connection for Pipe {
     fn peer_addr(&self) -> SocketAddr {
         self.peer

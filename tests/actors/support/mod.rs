@@ -1,5 +1,6 @@
-//! A dispatcher without database, sockets and clock.
+//! A dispatcher without database, sockets and clock, and an agent without files and processes.
 
+pub mod agent;
 pub mod client;
 pub mod dispatcher;
 pub mod duplex;

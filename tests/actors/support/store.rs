@@ -40,6 +40,18 @@ impl FakeStore {
         client
     }
 
+    /// The system's registration, made anew.
+    pub fn replace_client(&self, client: Client) {
+        let mut clients = self.clients.lock().expect("not poisoned");
+        clients.retain(|other| other.system != client.system && other.jid != client.jid);
+        clients.push(client);
+    }
+
+    /// All registrations are lost.
+    pub fn forget_clients(&self) {
+        self.clients.lock().expect("not poisoned").clear();
+    }
+
     pub fn add_system(&self, system: SystemId, secret: &Secret) {
         self.secrets
             .lock()
