@@ -2,10 +2,10 @@
 
 #[cfg(feature = "dispatcher")]
 pub mod ca;
-#[cfg(feature = "agent")]
-pub mod dialer;
 #[cfg(feature = "dispatcher")]
 pub mod control;
+#[cfg(feature = "agent")]
+pub mod dialer;
 #[cfg(feature = "dispatcher")]
 pub mod listener;
 #[cfg(feature = "dispatcher")]

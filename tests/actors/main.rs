@@ -3,6 +3,7 @@
 
 mod agent;
 mod crashes;
+mod dialer;
 #[cfg(feature = "dispatcher")]
 mod poller;
 mod registrar;

@@ -3,15 +3,13 @@
 use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
-use std::time::UNIX_EPOCH;
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use osa::domain::secret::Secret;
 use osa::domain::time::Timestamp;
 use osa::host::xmlrpc_client::XmlRpcClient;
-use osa::net::ca::{AuthorityFiles, ensure};
-use osa::net::tls::{ServerFiles, ServerTls, client_tls};
+use osa::net::tls::client_tls;
 use osa::ports::clock::Clock;
 use osa::ports::registrar::{Registrar, RegistrarError};
 use osa::ports::transport::{LinkError, TlsFailure};
@@ -19,6 +17,8 @@ use osa::settings::names::ServerUrl;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+
+use crate::support::site::{Site, now};
 
 const JID: &str = "osad-0123456789@localhost/osad";
 const CAPABILITY: &str =
@@ -32,11 +32,6 @@ impl Clock for Stopped {
     fn now(&self) -> Timestamp {
         NOW
     }
-}
-
-fn today() -> Timestamp {
-    let since = UNIX_EPOCH.elapsed().expect("the clock is past 1970");
-    Timestamp::from_secs(since.as_secs().try_into().expect("fits"))
 }
 
 fn http(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
@@ -87,8 +82,7 @@ fn empty_struct() -> Vec<u8> {
 
 /// Answers its requests in turn, and keeps them.
 struct Server {
-    _dir: tempfile::TempDir,
-    authority: AuthorityFiles,
+    site: Site,
     port: u16,
     requests: Arc<Mutex<Vec<String>>>,
     connections: Arc<Mutex<usize>>,
@@ -100,23 +94,11 @@ impl Server {
     }
 
     async fn start(answers: impl IntoIterator<Item = Vec<u8>>, certified: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = |name: &str| dir.path().join(name);
-        let authority = AuthorityFiles {
-            certificate: path("ca.crt"),
-            key: path("ca.key"),
-        };
-        let files = ServerFiles {
-            certificate: path("server.crt"),
-            key: path("server.key"),
-            hostname: certified.to_owned(),
-        };
-        ensure(&authority, &files, today()).expect("certificates are made");
-        let tls = TlsAcceptor::from(ServerTls::load(files, today()).expect("they load").config());
+        let site = Site::certified_for(certified);
+        let tls = TlsAcceptor::from(site.tls().config());
         let listener = TcpListener::bind("localhost:0").await.expect("it listens");
         let server = Self {
-            _dir: dir,
-            authority,
+            site,
             port: listener.local_addr().expect("it has an address").port(),
             requests: Arc::default(),
             connections: Arc::default(),
@@ -144,7 +126,7 @@ impl Server {
     }
 
     fn client(&self) -> XmlRpcClient {
-        let tls = client_tls(&self.authority.certificate, today()).expect("the CA loads");
+        let tls = client_tls(&self.site.authority.certificate, now()).expect("the CA loads");
         let url = ServerUrl::parse(&format!("https://localhost:{}/XMLRPC", self.port)).expect("a URL");
         XmlRpcClient::new(tls.config, url, Arc::new(Stopped))
     }

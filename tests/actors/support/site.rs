@@ -26,6 +26,10 @@ pub struct Site {
 
 impl Site {
     pub fn new() -> Self {
+        Self::certified_for(HOST)
+    }
+
+    pub fn certified_for(hostname: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let path = |name: &str| dir.path().join(name);
         let authority = AuthorityFiles {
@@ -35,7 +39,7 @@ impl Site {
         let server = ServerFiles {
             certificate: path("server.crt"),
             key: path("server.key"),
-            hostname: HOST.to_owned(),
+            hostname: hostname.to_owned(),
         };
         ensure(&authority, &server, now()).expect("certificates are made");
         Self { dir, authority, server }
