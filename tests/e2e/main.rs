@@ -1,4 +1,10 @@
 //! Real processes, real files, real sockets on loopback.
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+#[cfg(feature = "dispatcher")]
+mod bad_starts;
 mod check_runs;
+#[cfg(feature = "dispatcher")]
+mod commands;
+#[cfg(feature = "dispatcher")]
+mod site;

@@ -74,6 +74,7 @@ pub async fn run(start: Start) -> Result<(), ServeError> {
     listen_to_signals(&events)?;
 
     let (addresses, threads) = (Addresses::vacant(), Threads::start());
+    warn_of_short_descriptors(settings, ground.limits.connections);
     let (xmpp, certificates) = (local_addresses(&ground.xmpp), Arc::clone(&ground.tls));
     let (supervisor, gave_up) = ground.start_actors(settings, &addresses, &threads);
     actix_rt::spawn(tell_gave_up(gave_up, events));
@@ -123,7 +124,7 @@ struct Ground {
     registration: Vec<Arc<dyn Listener>>,
     control: ControlListener,
     streams: ServerConfig,
-    roster: Arc<Roster>,
+    limits: AdmissionLimits,
     incarnation: Incarnation,
 }
 
@@ -143,7 +144,7 @@ impl Ground {
         let incarnation = store.start_node(settings.hostname.as_str(), now).await?;
         Ok(Self {
             streams: streams(settings)?,
-            roster: Roster::new(limits),
+            limits,
             tls,
             store,
             xmpp,
@@ -160,7 +161,8 @@ impl Ground {
         threads: &Threads,
     ) -> (Addr<Supervisor>, oneshot::Receiver<GaveUp>) {
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(OsEntropy));
-        let live = self.live(settings, addresses);
+        let roster = Roster::new(self.limits);
+        let live = self.live(settings, addresses, &roster);
         let desk = Desk {
             store: Arc::clone(&self.store) as _,
             clock: Arc::clone(&clock) as _,
@@ -187,21 +189,21 @@ impl Ground {
             entropy,
             certificates: self.tls,
             xmpp: self.xmpp,
-            roster: self.roster,
+            roster,
             incarnation: self.incarnation,
             streams: self.streams,
         };
         actors::start(settings, adapters, services, addresses, threads)
     }
 
-    fn live(&self, settings: &DispatcherSettings, addresses: &Addresses) -> Live {
+    fn live(&self, settings: &DispatcherSettings, addresses: &Addresses, roster: &Arc<Roster>) -> Live {
         Live {
             started: SystemClock.now(),
             incarnation: self.incarnation,
             xmpp: local_addresses(&self.xmpp),
             registration: local_addresses(&self.registration),
             reconcile_interval: settings.push.reconcile_interval,
-            roster: Arc::clone(&self.roster),
+            roster: Arc::clone(roster),
             certificates: Arc::clone(&self.tls) as _,
             poller: addresses.poller.clone(),
             router: addresses.router.clone(),
@@ -249,17 +251,8 @@ fn limits(settings: &DispatcherSettings) -> Result<AdmissionLimits, ServeError> 
         source,
     })?;
     let limits = &settings.limits;
-    let wanted = limits.connections.get() as usize;
-    if possible < wanted {
-        tracing::warn!(
-            event = "descriptors_short",
-            wanted,
-            possible,
-            "raise LimitNOFILE= of the service, or lower limits.connections"
-        );
-    }
     Ok(AdmissionLimits {
-        connections: wanted.min(possible),
+        connections: possible.min(limits.connections.get() as usize),
         logging_in: limits.logging_in.get() as usize,
         logging_in_per_address: limits.logging_in_per_address.get() as usize,
     })
@@ -273,6 +266,19 @@ fn streams(settings: &DispatcherSettings) -> Result<ServerConfig, ServeError> {
         white_space_interval: settings.xmpp.keepalive_interval,
         ..ServerConfig::new(settings.hostname.as_str(), secret)
     })
+}
+
+/// Said once everything else is known to be right, so that an error of the start stands alone.
+fn warn_of_short_descriptors(settings: &DispatcherSettings, possible: usize) {
+    let wanted = settings.limits.connections.get() as usize;
+    if possible < wanted {
+        tracing::warn!(
+            event = "descriptors_short",
+            wanted,
+            possible,
+            "raise LimitNOFILE= of the service, or lower limits.connections"
+        );
+    }
 }
 
 fn decoy_path(data_dir: &Path) -> PathBuf {
