@@ -7,5 +7,5 @@ fn main() -> ExitCode {
     if let Some(code) = osa::host::supervise::run(std::env::args_os().skip(1)) {
         return code;
     }
-    ExitCode::SUCCESS
+    osa::compose::agent::run(std::env::args_os())
 }

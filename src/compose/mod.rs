@@ -1,8 +1,11 @@
 //! The composition root of each program: here adapters meet actors.
 
+#[cfg(feature = "agent")]
+pub mod agent;
 #[cfg(feature = "dispatcher")]
 pub mod cli;
 #[cfg(feature = "dispatcher")]
 pub mod control;
 #[cfg(feature = "dispatcher")]
 pub mod dispatcher;
+pub mod process;

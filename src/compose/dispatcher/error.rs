@@ -4,6 +4,7 @@ use std::io;
 
 use super::port_holder::Holder;
 use crate::compose::cli::error as codes;
+use crate::compose::process::detach::DetachError;
 use crate::net::control::ControlError;
 use crate::net::listener::ListenError;
 use crate::ports::file_error::FileError;
@@ -52,18 +53,9 @@ pub enum ServeError {
         /// What the system says.
         source: io::Error,
     },
-    /// The detached process ended before it was ready; it has said why.
-    #[error("the dispatcher did not start")]
-    NotReady {
-        /// Its exit code.
-        code: u8,
-    },
-    /// The detached process is not ready in time.
-    #[error("the dispatcher is not ready after {seconds} s; see its log, or start it with -N")]
-    Slow {
-        /// How long was waited. Units: seconds.
-        seconds: u64,
-    },
+    /// It did not get into the background.
+    #[error(transparent)]
+    Detach(#[from] DetachError),
     /// An actor failed too often.
     #[error("{child} failed too often; the log says why, and whoever keeps this program starts it again")]
     GaveUp {
@@ -93,8 +85,7 @@ impl ServeError {
             Self::Listen { .. } | Self::System { .. } => 71,
             Self::Control(error) => codes::control(error),
             Self::File(error) => codes::file(&error.source),
-            Self::NotReady { code } => *code,
-            Self::Slow { .. } => 75,
+            Self::Detach(error) => error.exit_code(),
             Self::GaveUp { .. } => 70,
         }
     }

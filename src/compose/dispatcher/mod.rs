@@ -14,10 +14,7 @@ mod detach;
 mod error;
 mod housekeeping;
 mod live;
-mod notify;
-mod pid_file;
 mod port_holder;
-pub mod readiness;
 mod reload;
 mod running;
 mod sockets;
@@ -25,6 +22,7 @@ mod sockets;
 use std::path::PathBuf;
 
 use crate::compose::cli::arguments::ServeArgs;
+use crate::compose::process::notify;
 use crate::net::ca::AuthorityFiles;
 use crate::net::tls::ServerFiles;
 use crate::settings::dispatcher::DispatcherSettings;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::notify;
 use crate::actors::supervision::LiveAddr;
 use crate::actors::tls_supervisor::{ReloadTls, TlsSupervisor};
+use crate::compose::process::notify;
 use crate::net::tls::ServerTls;
 use crate::settings::Loaded;
 use crate::settings::dispatcher::{DispatcherFlags, DispatcherSettings};

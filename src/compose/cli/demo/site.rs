@@ -16,7 +16,7 @@ use crate::compose::cli::error::CliError;
 use crate::compose::cli::{bundle, init};
 use crate::compose::control::answers::Answer;
 use crate::compose::control::requests::Request;
-use crate::compose::dispatcher::readiness::Readiness;
+use crate::compose::process::readiness::Readiness;
 use crate::host::clock::OsEntropy;
 use crate::ports::clock::Entropy;
 use crate::ports::file_error::FileError;

@@ -9,12 +9,12 @@ pub fn is_wanted() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
-/// The dispatcher serves.
+/// The program does its work.
 pub fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// The dispatcher reloads; [`ready`] follows.
+/// The program reloads; [`ready`] follows.
 pub fn reloading() {
     // Only `Type=notify-reload` wants the time, and without it goes on waiting for READY.
     match NotifyState::monotonic_usec_now() {
@@ -23,12 +23,12 @@ pub fn reloading() {
     }
 }
 
-/// The dispatcher drains.
+/// The program is about to end.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// The dispatcher works.
+/// The program is alive.
 pub fn alive() {
     tell(&[NotifyState::Watchdog]);
 }
@@ -40,7 +40,7 @@ pub fn watchdog() -> Option<Duration> {
 }
 
 fn tell(state: &[NotifyState<'_>]) {
-    // A manager that does not listen does not stop the dispatcher.
+    // A manager that does not listen stops nobody.
     if let Err(error) = sd_notify::notify(false, state) {
         tracing::debug!(event = "notify_failed", error = %error);
     }

@@ -1,4 +1,4 @@
-//! Waiting for a dispatcher that is started as a process of its own: it says that it is ready as it tells systemd.
+//! Waiting for a program that is started as a process of its own: it says that it is ready as it tells systemd.
 
 use std::path::{Path, PathBuf};
 

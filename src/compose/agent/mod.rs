@@ -1,0 +1,134 @@
+//! `osad`: its command line and its composition.
+
+mod arguments;
+mod error;
+mod running;
+mod status;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+use self::arguments::{Arguments, Command, PlainArgs, RunArgs, VersionArgs};
+use self::error::AgentError;
+use super::process::{detach, notify};
+use crate::host::clock::SystemClock;
+use crate::host::start_checks;
+use crate::net::tls::client_tls;
+use crate::ports::clock::Clock;
+use crate::settings::agent::AgentSettings;
+
+/// Exit code of a command line that is not understood (`EX_USAGE`).
+const EXIT_USAGE: u8 = 64;
+/// How long a start may take.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Runs the command line: the whole of the program.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version come this way too, on standard output.
+            error.print().ok();
+            return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
+        }
+    };
+    let done = match arguments.command {
+        None => start(&arguments.run),
+        Some(Command::Run(args)) => start(&args),
+        Some(Command::CheckConfig(args)) => check_config(&args),
+        Some(Command::Status(args)) => status::status(&args),
+        Some(Command::Version(args)) => Ok(version(args)),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            // Nobody can be told if standard error is closed.
+            writeln!(std::io::stderr(), "osad: {error}").ok();
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn start(args: &RunArgs) -> Result<u8, AgentError> {
+    let loaded = AgentSettings::load(&args.flags(), std::env::vars())?;
+    let settings = &loaded.settings;
+    start_checks::refuse_beside_dispatcher(&settings.dispatcher_marker, settings.run_beside_dispatcher)?;
+    if !args.nodetach && !notify::is_wanted() {
+        // Opened and closed again, so that it exists and is ours.
+        let directory = crate::host::state_dir::StateDir::open(&settings.state_dir)?
+            .path()
+            .to_owned();
+        detach::detach(args.in_foreground(), &directory, READY_WITHIN)?;
+        return Ok(0);
+    }
+    running::run(args, loaded)?;
+    Ok(0)
+}
+
+fn check_config(args: &PlainArgs) -> Result<u8, AgentError> {
+    let loaded = AgentSettings::load(&args.config.flags(), std::env::vars())?;
+    let values = loaded.values.shown();
+    if args.json {
+        let values: Vec<_> = values
+            .map(|(key, value, origin)| serde_json::json!({ "key": key, "value": value, "origin": origin }))
+            .collect();
+        print(&serde_json::json!({ "values": values }).to_string());
+    } else {
+        for (key, value, origin) in values {
+            print(&format!("{key} = {value}  # {origin}"));
+        }
+    }
+    for warning in &loaded.warnings {
+        // Nobody can be told if standard error is closed.
+        writeln!(std::io::stderr(), "osad: warning: {warning}").ok();
+    }
+    check(&loaded.settings)?;
+    Ok(0)
+}
+
+/// What a start would find wrong, and what it would go on trying.
+fn check(settings: &AgentSettings) -> Result<(), AgentError> {
+    start_checks::refuse_beside_dispatcher(&settings.dispatcher_marker, settings.run_beside_dispatcher)?;
+    client_tls(&settings.tls.ca, SystemClock.now())?;
+    for server in settings.servers() {
+        let key = if settings.jabber_server.is_some() {
+            "jabber_server"
+        } else {
+            "server_url"
+        };
+        start_checks::resolve(key, &server.jabber.host, server.jabber.port)?;
+    }
+    if settings.check.enabled && !is_executable(&settings.check.command.program) {
+        return Err(AgentError::NoCheckCommand(settings.check.command.program.clone()));
+    }
+    Ok(())
+}
+
+/// Whether a command with a directory in its name can be started; others are looked for when they are needed.
+fn is_executable(program: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    if program.components().count() < 2 {
+        return true;
+    }
+    std::fs::metadata(program).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+fn version(args: VersionArgs) -> u8 {
+    let version = env!("CARGO_PKG_VERSION");
+    if args.json {
+        print(&serde_json::json!({ "version": version }).to_string());
+    } else {
+        print(&format!("osad {version}"));
+    }
+    0
+}
+
+/// A line on standard output; a reader that went away misses nothing it wanted.
+fn print(line: &str) {
+    writeln!(std::io::stdout(), "{line}").ok();
+}
