@@ -9,7 +9,6 @@ use super::layers::{ConfigFile, Layer, Values};
 use super::log::{LogLevel, LogSettings};
 use super::names::{DomainName, ListenAddresses};
 use super::schema::{Schema, settings};
-use super::units::ByteSize;
 use super::value::Given;
 use super::{Loaded, is_known_elsewhere};
 
@@ -56,8 +55,6 @@ settings! {
         listen: ListenAddresses = Some("[::]:5222"), Restart;
         /// How often an idle connection gets one byte of white space, so that firewalls keep it.
         keepalive_interval: Duration = Some("60s"), Restart;
-        /// How long sent data may stay unacknowledged before the connection counts as dead.
-        tcp_user_timeout: Duration = Some("25s"), Restart;
     }
 }
 
@@ -124,8 +121,6 @@ settings! {
         logging_in_per_address: NonZeroU32 = Some("2048"), Restart;
         /// How long a connection may take from its first byte to the end of its login.
         login_timeout: Duration = Some("30s"), Restart;
-        /// Most bytes that wait for a slow reader before its connection is closed.
-        queue_size: ByteSize = Some("64KiB"), Restart;
     }
 }
 

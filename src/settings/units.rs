@@ -1,13 +1,9 @@
-//! Durations and sizes as people write them: `60s`, `10min`, `64KiB`.
+//! Durations as people write them: `60s`, `10min`.
 
-use std::fmt;
 use std::time::Duration;
 
 /// Longest duration a setting may have: ten years. Keeps additions to a clock reading from overflowing.
 pub const DURATION_MAX: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
-
-/// Largest size a setting may have: 1 TiB.
-pub const SIZE_MAX: ByteSize = ByteSize(1 << 40);
 
 /// Units of durations in milliseconds, smallest first.
 const DURATION_UNITS: [(&str, u64); 5] = [
@@ -17,26 +13,6 @@ const DURATION_UNITS: [(&str, u64); 5] = [
     ("h", 3_600_000),
     ("d", 86_400_000),
 ];
-
-/// Units of sizes in bytes, smallest first.
-const SIZE_UNITS: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
-
-/// An amount of memory or disk. Units: bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ByteSize(pub u64);
-
-impl ByteSize {
-    /// The size as a number of bytes in memory; the largest possible one where the machine's words are too short.
-    pub fn as_usize(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
-}
-
-impl fmt::Display for ByteSize {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&in_largest_unit(self.0, &SIZE_UNITS))
-    }
-}
 
 /// Reads a duration: a whole number and a unit (`ms`, `s`, `min`, `h`, `d`), from 1 ms to [`DURATION_MAX`].
 ///
@@ -50,12 +26,6 @@ impl fmt::Display for ByteSize {
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let duration = Duration::from_millis(with_unit(text, &DURATION_UNITS)?);
     (duration > Duration::ZERO && duration <= DURATION_MAX).then_some(duration)
-}
-
-/// Reads a size: a whole number and a unit (`B`, `KiB`, `MiB`, `GiB`), from 1 B to [`SIZE_MAX`].
-pub fn parse_size(text: &str) -> Option<ByteSize> {
-    let size = ByteSize(with_unit(text, &SIZE_UNITS)?);
-    (size.0 > 0 && size <= SIZE_MAX).then_some(size)
 }
 
 /// Writes a duration of whole milliseconds in the largest unit that shows it exactly.
@@ -100,9 +70,6 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text), None, "{text}");
         }
-        for text in ["64", "64kb", "64K", "0B", "2000GiB"] {
-            assert_eq!(parse_size(text), None, "{text}");
-        }
     }
 
     proptest! {
@@ -113,13 +80,8 @@ mod tests {
         }
 
         #[test]
-        fn written_size_reads_back(bytes in 1_u64..(1 << 40)) {
-            prop_assert_eq!(parse_size(&ByteSize(bytes).to_string()), Some(ByteSize(bytes)));
-        }
-
-        #[test]
-        fn no_text_makes_the_readers_panic(text in ".*") {
-            let _ = (parse_duration(&text), parse_size(&text));
+        fn no_text_makes_the_reader_panic(text in ".*") {
+            let _ = parse_duration(&text);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::error::Unfit;
 use super::names::{DomainName, HostPort, ListenAddresses, ProxyAddress, ServerUrl};
-use super::units::{ByteSize, parse_duration, parse_size};
+use super::units::parse_duration;
 use crate::domain::secret::Secret;
 
 /// Most entries of one list: more would be a mistake.
@@ -94,14 +94,6 @@ impl SettingValue for Duration {
 
     fn read(given: &Given) -> Result<Self, Unfit> {
         parse_duration(text::<Self>(given)?).ok_or(Unfit::Form(Self::ACCEPTED))
-    }
-}
-
-impl SettingValue for ByteSize {
-    const ACCEPTED: &'static str = "a number and a unit (B, KiB, MiB, GiB), such as \"64KiB\"";
-
-    fn read(given: &Given) -> Result<Self, Unfit> {
-        parse_size(text::<Self>(given)?).ok_or(Unfit::Form(Self::ACCEPTED))
     }
 }
 

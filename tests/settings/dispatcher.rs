@@ -45,7 +45,6 @@ fn host_name_alone_is_a_configuration() {
     assert_eq!(settings.xmpp.listen.0, ["[::]:5222".parse().expect("address")]);
     assert_eq!(settings.push.poll_interval, Duration::from_secs(1));
     assert_eq!(settings.push.notify_threshold, None);
-    assert_eq!(settings.limits.queue_size.as_usize(), 65_536);
     assert_eq!(settings.accounts.expire_after, Duration::from_secs(86_400));
 }
 
@@ -139,7 +138,6 @@ fn wrong_value_is_named_with_file_line_key_and_accepted_form() {
         ),
         ("push.max_tries = 'five'", "\"five\""),
         ("push.max_tries = 1.5", "expected a whole number"),
-        ("limits.queue_size = '64kb'", "KiB"),
         ("accounts.registration_open = 'yes'", "expected true or false"),
         ("xmpp.listen = ['localhost:5222']", "expected 1 to 16 IP addresses"),
         ("xmpp.listen = []", "expected 1 to 16 IP addresses"),
