@@ -7,4 +7,6 @@ mod check_runs;
 #[cfg(feature = "dispatcher")]
 mod commands;
 #[cfg(feature = "dispatcher")]
+mod demo;
+#[cfg(feature = "dispatcher")]
 mod site;

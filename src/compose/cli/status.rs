@@ -1,5 +1,7 @@
 //! How the dispatcher and its systems are.
 
+use std::time::Duration;
+
 use super::arguments::{PlainArgs, SystemArgs};
 use super::ask::{ask, settings};
 use super::error::CliError;
@@ -8,6 +10,7 @@ use crate::compose::control::answers::{Answer, RunningStatus, Status};
 use crate::compose::control::explanation::Explained;
 use crate::compose::control::requests::Request;
 use crate::compose::control::time::Time;
+use crate::settings::units::format_duration;
 
 /// Exit code of `status` when no dispatcher runs (`EX_UNAVAILABLE`).
 const EXIT_NOT_RUNNING: u8 = 69;
@@ -41,6 +44,7 @@ fn rows(status: &Status) -> Vec<(&'static str, String)> {
 fn running_rows(running: &RunningStatus) -> Vec<(&'static str, String)> {
     let since = running.started.local();
     let (pid, incarnation) = (running.pid, running.incarnation);
+    let interval = Duration::from_millis(running.reconcile_interval_ms);
     let (connections, logging_in) = (running.connections, running.logging_in);
     vec![
         (
@@ -54,10 +58,7 @@ fn running_rows(running: &RunningStatus) -> Vec<(&'static str, String)> {
             format!("expires {}", running.certificate_expires.local()),
         ),
         ("connections", format!("{connections}, {logging_in} logging in")),
-        (
-            "found within",
-            format!("{} ms, whatever was missed", running.reconcile_interval_ms),
-        ),
+        ("looks through all systems every", format_duration(interval)),
     ]
 }
 

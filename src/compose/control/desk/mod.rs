@@ -375,3 +375,6 @@ fn is_file_name(name: &str) -> bool {
             .chars()
             .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
 }
+
+#[cfg(test)]
+mod tests;
