@@ -2,11 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 #[cfg(feature = "dispatcher")]
+mod agents;
+#[cfg(feature = "dispatcher")]
 mod bad_starts;
 mod check_runs;
 #[cfg(feature = "dispatcher")]
 mod commands;
 #[cfg(feature = "dispatcher")]
 mod demo;
+#[cfg(feature = "dispatcher")]
+mod pushes;
 #[cfg(feature = "dispatcher")]
 mod site;

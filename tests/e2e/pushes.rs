@@ -1,0 +1,183 @@
+//! From a scheduled action to a finished check, through the deaths of everybody involved.
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+use osa::net::ca::{AuthorityFiles, create_authority, issue_server};
+use osa::net::tls::ServerFiles;
+use osa::ports::clock::Clock;
+
+use crate::agents::{Home, Logged, copy, schedule, site_with_ports, states};
+use crate::site::Site;
+
+/// A dispatcher with one agent that is pushable and has done the check of its start.
+fn one_agent() -> (Site, Logged, Home, crate::agents::Process) {
+    let site = site_with_ports();
+    let mut dispatcher = Logged::start(&site);
+    let home = Home::add(&site, "client");
+    let agent = home.start();
+    dispatcher.wait_for("step_recorded", "Finished");
+    (site, dispatcher, home, agent)
+}
+
+#[test]
+fn action_starts_a_check_and_is_completed_by_it() {
+    let (site, mut dispatcher, home, _agent) = one_agent();
+    let before = home.runs().matches("finished").count();
+
+    let action = schedule(&site, &["client"]);
+    dispatcher.wait_for("step_recorded", "Finished");
+
+    assert_eq!(states(&site, action), ["completed"]);
+    assert_eq!(home.runs().matches("finished").count(), before + 1);
+}
+
+/// Kills the dispatcher when it has recorded this step of a push, and starts it again.
+fn dispatcher_killed_after(step: &str) {
+    let (site, mut dispatcher, home, _agent) = one_agent();
+    home.close_gate();
+    let action = schedule(&site, &["client"]);
+    if step == "Finished" {
+        dispatcher.wait_for("step_recorded", "Started");
+        home.open_gate();
+    }
+    if step != "scheduled" {
+        dispatcher.wait_for("step_recorded", step);
+    }
+    dispatcher.process.kill();
+    if step != "Finished" {
+        // The check, if it runs already, ends while nobody listens.
+        std::thread::spawn(move || home.open_gate());
+    }
+
+    let mut dispatcher = Logged::start(&site);
+    while states(&site, action) != ["completed"] {
+        dispatcher.wait_for("step_recorded", "");
+    }
+}
+
+#[test]
+fn dispatcher_killed_after_an_action_is_scheduled_loses_nothing() {
+    dispatcher_killed_after("scheduled");
+}
+
+#[test]
+fn dispatcher_killed_after_a_request_is_sent_loses_nothing() {
+    dispatcher_killed_after("Sent");
+}
+
+#[test]
+fn dispatcher_killed_after_an_answer_loses_nothing() {
+    dispatcher_killed_after("Answered");
+}
+
+#[test]
+fn dispatcher_killed_after_a_check_started_loses_nothing() {
+    dispatcher_killed_after("Started");
+}
+
+#[test]
+fn dispatcher_killed_after_a_report_loses_nothing() {
+    dispatcher_killed_after("Finished");
+}
+
+#[test]
+fn agent_killed_in_a_check_still_reports_its_result() {
+    let (site, mut dispatcher, home, mut agent) = one_agent();
+    home.close_gate();
+    fs::write(home.path("exit"), "0").unwrap();
+    let action = schedule(&site, &["client"]);
+    dispatcher.wait_for("step_recorded", "Started");
+    agent.kill();
+    let started = home.runs().matches("started").count();
+
+    home.open_gate();
+    let _agent = home.start();
+    while states(&site, action) != ["completed"] {
+        dispatcher.wait_for("step_recorded", "Finished");
+    }
+
+    // The run that was in progress counted; the agent's start adds one of its own.
+    assert!(home.runs().matches("started").count() <= started + 1, "{}", home.runs());
+}
+
+#[test]
+fn failing_check_is_tried_again_and_its_tries_are_counted() {
+    let (site, mut dispatcher, home, _agent) = one_agent();
+    fs::write(home.path("exit"), "7").unwrap();
+
+    let action = schedule(&site, &["client"]);
+    dispatcher.wait_for("step_recorded", "Finished");
+
+    assert_eq!(states(&site, action), ["picked_up"], "four tries are left");
+    let explained = site.run(["explain", "client"]);
+    assert_eq!(explained.code, Some(0), "{explained:?}");
+}
+
+#[test]
+fn certificate_is_rotated_under_a_living_connection() {
+    let (site, mut dispatcher, home, _agent) = one_agent();
+    let tls = |name: &str| site.path("data").join("tls").join(name);
+    // Another authority, so that only who trusts the new one can connect from now on.
+    let authority = AuthorityFiles {
+        certificate: tls("ca.crt"),
+        key: tls("ca.key"),
+    };
+    fs::remove_file(&authority.certificate).unwrap();
+    fs::remove_file(&authority.key).unwrap();
+    let now = osa::host::clock::SystemClock.now();
+    create_authority(&authority, "second authority", now).unwrap();
+    let server = ServerFiles {
+        certificate: tls("server.crt"),
+        key: tls("server.key"),
+        hostname: "localhost".into(),
+    };
+    issue_server(&authority, &server, now).unwrap();
+    dispatcher.process.signal(Signal::SIGHUP);
+    dispatcher.wait_for("reloaded", "");
+
+    let newcomer = Home::add(&site, "newcomer");
+    let _second = newcomer.start();
+    dispatcher.wait_for("step_recorded", "Finished");
+    let action = schedule(&site, &["client"]);
+    dispatcher.wait_for("step_recorded", "Finished");
+
+    assert_eq!(states(&site, action), ["completed"], "over the connection from before");
+    assert!(home.runs().contains("finished"));
+}
+
+#[test]
+fn replaced_systemid_makes_the_agent_another_system() {
+    let (site, mut dispatcher, home, _agent) = one_agent();
+    let other = Home::add(&site, "other");
+
+    fs::rename(other.path("systemid"), home.path("systemid")).unwrap();
+    dispatcher.wait_for("step_recorded", "Online(true)");
+    let action = schedule(&site, &["other"]);
+    while states(&site, action) != ["completed"] {
+        dispatcher.wait_for("step_recorded", "Finished");
+    }
+}
+
+#[test]
+fn hundred_clones_with_one_account_all_become_pushable() {
+    let (site, mut dispatcher, first, mut agent) = one_agent();
+    agent.kill();
+    let names: Vec<String> = (1..=100).map(|number| format!("clone-{number}")).collect();
+    let homes: Vec<Home> = names.iter().map(|name| Home::add(&site, name)).collect();
+    for (number, home) in homes.iter().enumerate() {
+        copy(&first.path("osad-auth.conf"), &home.path("osad-auth.conf"));
+        // Half of them were not even given an identity of their own.
+        if number % 2 == 0 {
+            copy(&first.path("machine-id"), &home.path("machine-id"));
+        }
+    }
+    let _agents: Vec<_> = homes.iter().map(Home::start).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+
+    let action = schedule(&site, &names);
+    while states(&site, action).iter().any(|state| state != "completed") {
+        dispatcher.wait_for("step_recorded", "Finished");
+    }
+    assert_eq!(states(&site, action).len(), 100);
+}
