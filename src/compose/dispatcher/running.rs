@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix::Addr;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::actors::{self, Adapters, Addresses, Services, Threads};
@@ -15,7 +15,7 @@ use super::housekeeping::Housekeeping;
 use super::live::Live;
 use super::reload::Reloading;
 use super::{ServeError, decoy, server_files, sockets};
-use crate::actors::poller::messages::DescribeSystems;
+use crate::actors::poller::messages::{DescribeSystems, LookForChanges};
 use crate::actors::supervision::{GaveUp, StopChildren, Supervisor};
 use crate::actors::tls_supervisor::Roster;
 use crate::compose::control::desk::{Desk, Site};
@@ -76,6 +76,7 @@ pub async fn run(start: Start) -> Result<(), ServeError> {
     let (addresses, threads) = (Addresses::vacant(), Threads::start());
     warn_of_short_descriptors(settings, ground.limits.connections);
     let (xmpp, certificates) = (local_addresses(&ground.xmpp), Arc::clone(&ground.tls));
+    actix_rt::spawn(look_after_changes(ground.store.changes(), addresses.clone()));
     let (supervisor, gave_up) = ground.start_actors(settings, &addresses, &threads);
     actix_rt::spawn(tell_gave_up(gave_up, events));
     if let Some(interval) = notify::watchdog() {
@@ -311,6 +312,16 @@ async fn tell_gave_up(gave_up: oneshot::Receiver<GaveUp>, events: mpsc::Sender<E
     if let Ok(gave_up) = gave_up.await {
         // Nobody listens only while the program is ending anyway.
         events.send(Event::GaveUp(gave_up)).await.ok();
+    }
+}
+
+/// Sends the poller looking as soon as this process has committed something: who scheduled it hears of it only when the
+/// disk has it, milliseconds later.
+async fn look_after_changes(changes: Arc<Notify>, addresses: Addresses) {
+    loop {
+        changes.notified().await;
+        // A poller that is full or gone looks by itself within `poll_interval`.
+        addresses.poller.try_send(LookForChanges).ok();
     }
 }
 
