@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{
@@ -15,8 +16,8 @@ use rcgen::{
 };
 
 use crate::domain::time::Timestamp;
-use crate::net::tls::{ServerFiles, ServerTls};
-use crate::ports::tls::{TlsError, TlsWarning};
+use crate::net::tls::{self, ServerFiles, ServerTls};
+use crate::ports::tls::{CertificateInfo, Certificates, TlsError, TlsWarning};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long the authority is valid: clients are given its certificate once, by hand.
@@ -76,10 +77,14 @@ pub enum Ensured {
 }
 
 /// Makes what is missing: the authority, and a server certificate that names `server.hostname` and does not end soon.
+/// A certificate that another authority issued is the administrator's own, and never replaced.
 ///
 /// # Errors
 /// [`CaError`]; what was there before stays.
 pub fn ensure(authority: &AuthorityFiles, server: &ServerFiles, now: Timestamp) -> Result<Ensured, CaError> {
+    if is_foreign(authority, server) {
+        return Ok(Ensured::Nothing);
+    }
     if !authority.certificate.exists() && !authority.key.exists() {
         create_authority(authority, &server.hostname, now)?;
         issue_server(authority, server, now)?;
@@ -92,12 +97,56 @@ pub fn ensure(authority: &AuthorityFiles, server: &ServerFiles, now: Timestamp) 
     Ok(Ensured::Server)
 }
 
+/// Whether there is a server certificate that this authority did not issue, or something unreadable in its place.
+fn is_foreign(authority: &AuthorityFiles, server: &ServerFiles) -> bool {
+    let issued = match tls::issuer(&server.certificate) {
+        Ok(issued) => issued,
+        Err(TlsError::Missing { .. }) => return false,
+        Err(_) => return true,
+    };
+    let own = tls::issuer(&authority.certificate);
+    !own.is_ok_and(|own| own.subject == issued.issuer)
+}
+
 fn is_good(server: &ServerFiles, now: Timestamp) -> bool {
     let loaded: Result<ServerTls, TlsError> = ServerTls::load(server.clone(), now);
     let Ok(tls) = loaded else { return false };
-    let info = crate::ports::tls::Certificates::in_use(&tls);
+    let info = tls.in_use();
     let spoilt = |warning: &TlsWarning| !matches!(warning, TlsWarning::KeyReadableByAll(_));
     !info.warnings.iter().any(spoilt)
+}
+
+/// The server's certificates of a standalone deployment: renewed by the authority, if it issued them, whenever they are
+/// reloaded.
+pub struct RenewedTls {
+    authority: AuthorityFiles,
+    server: ServerFiles,
+    tls: Arc<ServerTls>,
+}
+
+impl RenewedTls {
+    /// Renews what `tls` was loaded from.
+    pub fn new(authority: AuthorityFiles, server: ServerFiles, tls: Arc<ServerTls>) -> Self {
+        Self { authority, server, tls }
+    }
+}
+
+impl Certificates for RenewedTls {
+    fn reload(&self, now: Timestamp) -> Result<CertificateInfo, TlsError> {
+        // Where the authority's key is kept elsewhere, the administrator renews.
+        if self.authority.key.exists() {
+            match ensure(&self.authority, &self.server, now) {
+                Ok(Ensured::Nothing) => {}
+                Ok(Ensured::Server | Ensured::Authority) => tracing::info!(event = "certificate_renewed"),
+                Err(error) => tracing::warn!(event = "certificate_renewal_failed", error = %error),
+            }
+        }
+        self.tls.reload(now)
+    }
+
+    fn in_use(&self) -> CertificateInfo {
+        self.tls.in_use()
+    }
 }
 
 /// Makes an authority.

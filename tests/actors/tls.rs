@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use osa::net::ca::{Ensured, create_authority, ensure, issue_server};
+use osa::net::ca::{AuthorityFiles, Ensured, RenewedTls, create_authority, ensure, issue_server};
 use osa::net::listener::{listen_everywhere, listen_on};
 use osa::net::tls::{ServerTls, client_tls};
 use osa::ports::tls::{Certificates, TlsWarning};
@@ -54,6 +54,36 @@ fn server_certificate_is_renewed_a_month_before_its_end_and_not_earlier() {
         Ensured::Server
     );
     assert_eq!(mode(&site.server.key), 0o600);
+}
+
+#[test]
+fn certificate_of_another_authority_is_never_replaced() {
+    let (site, other) = (Site::new(), Site::new());
+    let elsewhere = AuthorityFiles {
+        certificate: other.dir.path().join("elsewhere.crt"),
+        key: other.dir.path().join("elsewhere.key"),
+    };
+    create_authority(&elsewhere, "elsewhere", now()).expect("made");
+    issue_server(&elsewhere, &site.server, now()).expect("issued");
+    let before = std::fs::read(&site.server.certificate).expect("readable");
+
+    let ensured = ensure(&site.authority, &site.server, now() + DAY * 380).expect("works");
+
+    assert_eq!(ensured, Ensured::Nothing);
+    assert_eq!(std::fs::read(&site.server.certificate).expect("readable"), before);
+}
+
+#[test]
+fn reload_renews_what_the_own_authority_issued() {
+    let site = Site::new();
+    let renewed = RenewedTls::new(site.authority.clone(), site.server.clone(), site.tls());
+    let before = renewed.in_use().not_after;
+
+    assert_eq!(renewed.reload(now()).expect("reloads").not_after, before);
+    let info = renewed.reload(now() + DAY * 380).expect("reloads");
+
+    assert!(info.not_after > before);
+    assert_eq!(info.warnings, []);
 }
 
 #[test]

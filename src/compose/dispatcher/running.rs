@@ -14,7 +14,7 @@ use super::actors::{self, Adapters, Addresses, Services, Threads};
 use super::housekeeping::Housekeeping;
 use super::live::Live;
 use super::reload::Reloading;
-use super::{ServeError, decoy, server_files, sockets};
+use super::{ServeError, authority_files, decoy, server_files, sockets};
 use crate::actors::poller::messages::{DescribeSystems, LookForChanges};
 use crate::actors::supervision::{GaveUp, StopChildren, Supervisor};
 use crate::actors::tls_supervisor::Roster;
@@ -24,6 +24,7 @@ use crate::compose::process::{notify, pid_file::PidFile};
 use crate::domain::admission::AdmissionLimits;
 use crate::domain::ids::Incarnation;
 use crate::host::clock::{OsEntropy, SystemClock};
+use crate::net::ca::RenewedTls;
 use crate::net::control::ControlListener;
 use crate::net::listener::connections_possible;
 use crate::net::registration::{Registrar, RegistrationEndpoint};
@@ -188,7 +189,11 @@ impl Ground {
             store: self.store,
             clock,
             entropy,
-            certificates: self.tls,
+            certificates: Arc::new(RenewedTls::new(
+                authority_files(settings),
+                server_files(settings),
+                self.tls,
+            )),
             xmpp: self.xmpp,
             roster,
             incarnation: self.incarnation,

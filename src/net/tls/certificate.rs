@@ -80,6 +80,30 @@ pub(super) fn inspect(
     })
 }
 
+#[cfg(feature = "dispatcher")]
+/// Whose a certificate is, and who issued it; encoded names, for comparison.
+pub(in crate::net) struct Names {
+    pub subject: Vec<u8>,
+    pub issuer: Vec<u8>,
+}
+
+#[cfg(feature = "dispatcher")]
+/// The names in the first certificate of a file, valid or not.
+pub(in crate::net) fn issuer(path: &Path) -> Result<Names, TlsError> {
+    let unusable = |reason: String| TlsError::Unusable {
+        file: TlsFile::Certificate,
+        path: path.to_owned(),
+        reason,
+    };
+    let chain = read_chain(TlsFile::Certificate, path)?;
+    let first = chain.first().ok_or_else(|| unusable("empty".to_owned()))?;
+    let (_, parsed) = X509Certificate::from_der(first).map_err(|error| unusable(error.to_string()))?;
+    Ok(Names {
+        subject: parsed.subject().as_raw().to_vec(),
+        issuer: parsed.issuer().as_raw().to_vec(),
+    })
+}
+
 fn common_name(certificate: &X509Certificate<'_>) -> Option<String> {
     let name = certificate.subject().iter_common_name().next()?;
     name.as_str().ok().map(str::to_owned)

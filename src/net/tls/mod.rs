@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
+#[cfg(feature = "dispatcher")]
+pub(in crate::net) use certificate::issuer;
 pub use client::{ClientTls, client_tls};
 pub use failure::{link_error, tls_failure};
 #[cfg(feature = "dispatcher")]
