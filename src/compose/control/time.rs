@@ -20,8 +20,17 @@ impl Time {
 
     /// As people read it: this machine's zone, to the second.
     pub fn local(self) -> String {
+        self.in_local_zone("%Y-%m-%d %H:%M:%S")
+    }
+
+    /// The time of day in this machine's zone, to the millisecond.
+    pub fn local_clock(self) -> String {
+        self.in_local_zone("%H:%M:%S%.3f")
+    }
+
+    fn in_local_zone(self, format: &str) -> String {
         match DateTime::from_timestamp_millis(self.0.as_millis()) {
-            Some(time) => time.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S").to_string(),
+            Some(time) => time.with_timezone(&Local).format(format).to_string(),
             None => self.0.to_string(),
         }
     }

@@ -7,7 +7,7 @@ use crate::compose::cli::output;
 use crate::compose::control::answers::{Action, ActionState};
 
 /// Most rows drawn anew; more would scroll out of most terminals, which cannot be drawn over.
-const ROWS_MAX: usize = 30;
+const ROWS_MAX: usize = 20;
 
 enum Mode {
     Silent,
@@ -72,7 +72,8 @@ impl Board {
             lines => format!("\x1b[{lines}A\x1b[J"),
         };
         self.drawn = text.lines().count();
-        output::print(&format!("{up}{text}"));
+        // Lines that are too long for the terminal are cut: wrapped ones would not be counted.
+        output::print(&format!("{up}\x1b[?7l{text}\x1b[?7h"));
     }
 
     /// A line for each step that was not shown yet.
@@ -137,7 +138,7 @@ fn table(actions: &[Action]) -> String {
             action.system.name.clone(),
             format!("{} {}", action.id, action.name),
             action.state.as_str().to_owned(),
-            action.created.local(),
+            action.created.local_clock(),
             milliseconds(taken.sent),
             milliseconds(taken.answered),
             milliseconds(taken.started),
