@@ -1,7 +1,13 @@
 //! The demo, as a newcomer runs it.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Stdio;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::site::run;
 
@@ -49,7 +55,7 @@ fn demo_without_an_agent_says_how_to_get_one() {
 fn demo_whose_agent_ends_says_so_and_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().unwrap();
     let output = crate::site::command(env!("CARGO_BIN_EXE_osa-dispatcher"))
-        .args(["demo", "--json", "--osad", "/bin/false"])
+        .args(["demo", "--agents", "1", "--json", "--osad", "/bin/false"])
         .env("TMPDIR", temporary.path())
         .output()
         .unwrap();
@@ -57,6 +63,60 @@ fn demo_whose_agent_ends_says_so_and_leaves_nothing_behind() {
     let words = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(70), "{words}");
     assert!(words.contains("client-1 ended (exit status: 1)"), "{words}");
+    assert_eq!(left_in(temporary.path()), [""; 0]);
+}
+
+#[test]
+fn demo_whose_checks_fail_says_which_action_was_not_carried_out() {
+    let temporary = tempfile::tempdir().unwrap();
+    let osad = temporary.path().join("osad");
+    // The agent, but with a check that fails after it has run.
+    let check = temporary.path().join("check");
+    let wrapper = format!(
+        "#!/bin/sh\nOSA_CHECK_COMMAND=\"{} ${{OSA_CHECK_COMMAND#* }}\" exec {} \"$@\"\n",
+        check.display(),
+        env!("CARGO_BIN_EXE_osad")
+    );
+    for (path, text) in [
+        (&osad, wrapper.as_str()),
+        (&check, "#!/bin/sh\necho finished >>\"$1\"\nexit 3\n"),
+    ] {
+        fs::write(path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+
+    let osad = osad.display().to_string();
+    let ended = run(["demo", "--agents", "1", "--json", "--within", "5s", "--osad", &osad]);
+
+    ended.assert_failed(
+        75,
+        &[
+            "not done within 5s",
+            "action 1 (update packages) of client-1",
+            "the check failed",
+        ],
+    );
+}
+
+#[test]
+fn demo_stays_up_for_a_second_terminal_until_ctrl_c() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut demo = crate::site::command(env!("CARGO_BIN_EXE_osa-dispatcher"))
+        .args(["demo", "--agents", "1", "--keep", "--osad", env!("CARGO_BIN_EXE_osad")])
+        .env("TMPDIR", temporary.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let hint = lines.find(|line| line.contains(" schedule --all --config ")).unwrap();
+
+    // Exactly what the demo says.
+    let scheduled = crate::site::command("sh").args(["-c", hint.trim()]).output().unwrap();
+
+    assert!(scheduled.status.success(), "{scheduled:?}");
+    assert!(lines.any(|line| line.contains("action 3 (check): completed")));
+    kill(Pid::from_raw(demo.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    assert_eq!(demo.wait().unwrap().code(), Some(0));
     assert_eq!(left_in(temporary.path()), [""; 0]);
 }
 

@@ -34,8 +34,13 @@ pub enum DemoError {
         words: String,
     },
     /// Not everything was done in time.
-    #[error("not done within {}; give it more time with --within, or see with --keep what is missing", format_duration(*.0))]
-    TooSlow(Duration),
+    #[error("not done within {}: {reason}; give it more time with --within", format_duration(*.within))]
+    TooSlow {
+        /// How long it was given.
+        within: Duration,
+        /// What is missing, and why.
+        reason: String,
+    },
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
@@ -49,7 +54,7 @@ impl DemoError {
             Self::NoLocalhost => 69,
             Self::Spawn { .. } => 71,
             Self::Ended { .. } => 70,
-            Self::TooSlow(_) => 75,
+            Self::TooSlow { .. } => 75,
             Self::Interrupted => 130,
         }
     }

@@ -80,7 +80,12 @@ async fn show(site: &mut DemoSite, args: &DemoArgs) -> Done {
         let mut board = Board::new(args.json);
         carry_out(site, &mut board).await
     });
-    let actions = limited.await.map_err(|_| DemoError::TooSlow(args.within))??;
+    let Ok(actions) = limited.await else {
+        let within = args.within;
+        let reason = what_is_missing(site).await?;
+        return Err(DemoError::TooSlow { within, reason }.into());
+    };
+    let actions = actions?;
     let summary = Summary::of(&actions);
     match args.json {
         true => output::json(&serde_json::json!({ "agents": args.agents, "actions": actions, "summary": summary })),
@@ -140,6 +145,31 @@ async fn schedule(site: &DemoSite, name: &str) -> Result<i64, CliError> {
     };
     match site.ask(Request::Schedule(schedule)).await? {
         Answer::Scheduled(scheduled) => Ok(scheduled.id),
+        _ => Err(CliError::OtherAnswer),
+    }
+}
+
+/// The first thing that is not as it should be, and why.
+async fn what_is_missing(site: &DemoSite) -> Result<String, CliError> {
+    let Answer::Systems(systems) = site.ask(Request::ListSystems).await? else {
+        return Err(CliError::OtherAnswer);
+    };
+    if let Some(offline) = systems.iter().find(|system| !system.online) {
+        return Ok(format!("{} is not online", offline.name));
+    }
+    let Some(waiting) = list(site, Vec::new())
+        .await?
+        .into_iter()
+        .find(|action| !board::is_over(action))
+    else {
+        return Ok("all that was scheduled is done, but not all was scheduled".to_owned());
+    };
+    let system = waiting.system.name.clone();
+    match site.ask(Request::Explain { system }).await? {
+        Answer::Explained(explained) => Ok(format!(
+            "action {} ({}) of {}: {}",
+            waiting.id, waiting.name, waiting.system.name, explained.verdict
+        )),
         _ => Err(CliError::OtherAnswer),
     }
 }
