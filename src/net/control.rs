@@ -29,7 +29,7 @@ const MODE: u32 = 0o600;
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// The socket cannot be made.
-    #[error("cannot make control socket {}: {source}; set control_socket to a short path in a directory of the dispatcher", path.display())]
+    #[error("cannot make control socket {}: {source}; set control_socket to another path, a short one in the dispatcher's directory", path.display())]
     Bind {
         /// Where.
         path: PathBuf,
@@ -86,8 +86,7 @@ pub struct ControlListener {
 }
 
 impl ControlListener {
-    /// Makes the socket. What an earlier dispatcher left is replaced: whoever calls this holds the database's lock, so
-    /// nobody else serves it. To be called within a runtime.
+    /// Makes the socket. One that an earlier dispatcher left is replaced. To be called within a runtime.
     ///
     /// # Errors
     /// [`ControlError::Bind`], [`ControlError::NotSocket`].
@@ -97,6 +96,10 @@ impl ControlListener {
             source,
         };
         match fs::symlink_metadata(path) {
+            // Another dispatcher, with a database of its own.
+            Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+                return Err(failed(io::ErrorKind::AddrInUse.into()));
+            }
             Ok(found) if found.file_type().is_socket() => fs::remove_file(path).map_err(failed)?,
             Ok(_) => return Err(ControlError::NotSocket(path.to_owned())),
             Err(_) => {}

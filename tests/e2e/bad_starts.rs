@@ -199,6 +199,21 @@ fn control_socket_does_not_replace_a_file() {
 }
 
 #[test]
+fn control_socket_of_another_dispatcher_is_left_to_it() {
+    let (site, other) = (Site::initialised(), Site::initialised());
+    let first = other.serve();
+    let socket = other.path("data/control.sock");
+    let text = fs::read_to_string(site.config()).unwrap();
+    fs::write(site.config(), format!("control_socket = {socket:?}\n{text}")).unwrap();
+
+    site.serve_in_vain()
+        .assert_failed(73, &["control.sock", "in use", "another path"]);
+
+    assert_eq!(other.run(["status"]).code, Some(0));
+    assert!(first.stop().success());
+}
+
+#[test]
 fn start_in_the_background_fails_as_loudly() {
     let site = Site::initialised();
     site.issue("other.example.com", 0);

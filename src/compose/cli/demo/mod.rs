@@ -45,8 +45,10 @@ pub fn demo(args: &DemoArgs) -> Done {
 }
 
 async fn run(args: &DemoArgs) -> Done {
+    // From here on Ctrl-C ends nothing before it is cleaned up.
+    let interrupted = interrupted();
     let mut site = DemoSite::make(args)?;
-    let shown = match select(pin!(show(&mut site, args)), pin!(interrupted())).await {
+    let shown = match select(pin!(show(&mut site, args)), pin!(interrupted)).await {
         Either::Left((shown, _)) => shown,
         Either::Right(_) if args.keep => Ok(0),
         Either::Right(_) => Err(DemoError::Interrupted.into()),
@@ -57,12 +59,14 @@ async fn run(args: &DemoArgs) -> Done {
 }
 
 /// Returns at Ctrl-C, or when told to end.
-async fn interrupted() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    select(pin!(interrupt.recv()), pin!(terminate.recv())).await;
+fn interrupted() -> impl Future<Output = ()> {
+    let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+    async move {
+        let [Ok(mut interrupt), Ok(mut terminate)] = signals else {
+            return std::future::pending().await;
+        };
+        select(pin!(interrupt.recv()), pin!(terminate.recv())).await;
+    }
 }
 
 async fn show(site: &mut DemoSite, args: &DemoArgs) -> Done {
