@@ -9,3 +9,5 @@ pub mod control;
 #[cfg(feature = "dispatcher")]
 pub mod dispatcher;
 pub mod process;
+#[cfg(feature = "swarm")]
+pub mod swarm;

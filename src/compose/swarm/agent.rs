@@ -1,0 +1,174 @@
+//! One agent: a core, driven as `osad` drives its two halves, on a socket while there is one.
+
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::flock::{Flock, Member};
+use super::link::Link;
+use crate::domain::backoff::Backoff;
+use crate::domain::check::{CheckInput, EndedRun};
+use crate::domain::push::client::{RunEnd, RunStart};
+use crate::host::clock::{OsEntropy, SystemClock};
+use crate::ports::clock::{Clock, Entropy};
+use crate::protocol::agent::{AgentCore, CoreOutput, Moment};
+use crate::protocol::osa::agent_talk::{AgentTalk, Enrolment};
+use crate::protocol::stream::Seed;
+use crate::protocol::stream::client::ClientConfig;
+
+/// The reconnecting of `osad` with its default settings.
+const RECONNECT: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    limit: Duration::from_secs(300),
+};
+/// What one read takes. An idle agent holds it, so it is no larger than a push.
+const READ_BYTES: usize = 2_048;
+
+/// Lives until its task is dropped: connects, stays, and comes back.
+pub(super) async fn live(flock: Rc<Flock>, member: Member) {
+    let mut core = AgentCore::new(true, seed(), now());
+    let mut talk = None;
+    let mut failures = 0;
+    loop {
+        tokio::time::sleep(RECONNECT.jittered(failures, random())).await;
+        let mut life = Life {
+            flock: &flock,
+            member: &member,
+            core: &mut core,
+            entered: None,
+        };
+        let end = life.connection(talk.take()).await;
+        let was_up = life.leave();
+        talk = core.disconnected(now());
+        failures = match (was_up, end) {
+            (true, _) => 1,
+            (false, Ok(())) | (false, Err(_)) => {
+                flock.count_failure();
+                failures + 1
+            }
+        };
+    }
+}
+
+/// One connection.
+struct Life<'a> {
+    flock: &'a Flock,
+    member: &'a Member,
+    core: &'a mut AgentCore,
+    /// When the dispatcher had welcomed it.
+    entered: Option<Instant>,
+}
+
+impl Life<'_> {
+    async fn connection(&mut self, talk: Option<AgentTalk>) -> io::Result<()> {
+        let mut cut = self.flock.cut();
+        let permit = self.flock.admit().await;
+        let began = Instant::now();
+        let mut link = Link::connect(&self.flock.target).await?;
+        let talk = talk.unwrap_or_else(|| self.talk());
+        self.core.connected(self.account(), talk, seed(), now());
+        let mut permit = Some(permit);
+        let mut buffer = [0; READ_BYTES];
+        loop {
+            if self.perform(&mut link).await? {
+                return Ok(());
+            }
+            if self.entered.is_some() && permit.take().is_some() {
+                self.flock.entered(began.elapsed());
+            }
+            let deadline = self.core.next_deadline();
+            tokio::select! {
+                read = link.read(&mut buffer) => match read? {
+                    0 => return Ok(()),
+                    length => self.core.receive(buffer.get(..length).unwrap_or_default(), now()),
+                },
+                () = sleep_until(deadline) => self.core.handle_deadline(now()),
+                _ = cut.changed() => return Ok(()),
+            }
+        }
+    }
+
+    /// Does what the core wants done; whether the connection is over.
+    async fn perform(&mut self, link: &mut Link) -> io::Result<bool> {
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                CoreOutput::Write(bytes) => link.write(&bytes).await?,
+                CoreOutput::StartTls => {
+                    let exporter = link.handshake(&self.flock.target).await?;
+                    self.core.tls_established(exporter, now());
+                }
+                CoreOutput::Close(_) => return Ok(true),
+                CoreOutput::LinkUp(_) => self.entered = Some(Instant::now()),
+                CoreOutput::Start(start) => self.run(start),
+                CoreOutput::LoggedIn(_)
+                | CoreOutput::ClockOff
+                | CoreOutput::Remember(_)
+                | CoreOutput::Forget(_)
+                | CoreOutput::ForgetNumbers => {}
+            }
+        }
+        Ok(false)
+    }
+
+    /// A check that takes no time and succeeds.
+    fn run(&mut self, start: RunStart) {
+        let ended = EndedRun {
+            run: start.run,
+            end: RunEnd::Exited(0),
+            run_time: Duration::ZERO,
+        };
+        self.core.handle_check(CheckInput::RunStarted(start.run), now());
+        self.core.handle_check(CheckInput::RunEnded(ended), now());
+        self.flock.count_run();
+    }
+
+    /// The connection is gone; whether it had been up.
+    fn leave(&mut self) -> bool {
+        let was_up = self.entered.take().is_some();
+        if was_up {
+            self.flock.left();
+        }
+        was_up
+    }
+
+    fn account(&self) -> ClientConfig {
+        let Flock { domain, password, .. } = self.flock;
+        ClientConfig::new(domain, &self.member.username, password.clone())
+    }
+
+    fn talk(&self) -> AgentTalk {
+        let enrolment = Enrolment {
+            client: self.member.client.clone(),
+            key: self.member.key.clone(),
+            dispatchers: vec![self.flock.dispatcher.clone()],
+            drift_millis: 0,
+        };
+        AgentTalk::new(self.member.jid(&self.flock.domain), enrolment, random().into())
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn now() -> Moment {
+    Moment {
+        wall: SystemClock.now(),
+        steady: Instant::now(),
+    }
+}
+
+fn seed() -> Seed {
+    let mut bytes = [0; 32];
+    OsEntropy.fill(&mut bytes);
+    Seed::new(bytes)
+}
+
+fn random() -> u32 {
+    let mut bytes = [0; 4];
+    OsEntropy.fill(&mut bytes);
+    u32::from_ne_bytes(bytes)
+}

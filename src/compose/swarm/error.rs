@@ -1,0 +1,44 @@
+//! Why a measurement failed.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::net::ca::CaError;
+use crate::net::control::ControlError;
+use crate::ports::store::StoreError;
+use crate::ports::tls::TlsError;
+
+/// Why a measurement failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SwarmError {
+    #[error("cannot {doing} {path}: {error}", path = .path.display())]
+    File {
+        doing: &'static str,
+        path: PathBuf,
+        error: io::Error,
+    },
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Authority(#[from] CaError),
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    #[error("{0}")]
+    Control(#[from] ControlError),
+    #[error("the dispatcher answered: {0}")]
+    Rejected(String),
+    #[error("{0} did not come about within {1} s; its log is in {2}")]
+    TimedOut(&'static str, u64, PathBuf),
+    #[error("{0} is not running any more; its log is in {1}")]
+    Ended(&'static str, PathBuf),
+    #[error("the shared password cannot be used")]
+    Password,
+}
+
+impl SwarmError {
+    /// For `map_err`.
+    pub(super) fn file(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |error| Self::File { doing, path, error }
+    }
+}

@@ -1,0 +1,248 @@
+//! A throw-away site: directory, authority, database, configuration, and the dispatcher on it.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+
+use super::arguments::SiteArguments;
+use super::error::SwarmError;
+use super::flock::{Flock, Member};
+use super::link::Target;
+use super::process::Process;
+use crate::domain::ids::ClientName;
+use crate::domain::secret::Secret;
+use crate::host::clock::{OsEntropy, SystemClock};
+use crate::net::ca::{self, AuthorityFiles};
+use crate::net::tls::{ServerFiles, client_tls};
+use crate::ports::accounts::Accounts;
+use crate::ports::clock::{Clock, Entropy};
+use crate::ports::inventory::Inventory;
+use crate::ports::registrations::Registrations;
+use crate::protocol::sasl::{ITERATIONS_DEFAULT, Salts, Verifiers};
+use crate::store::sqlite::{SqliteOptions, SqliteStore};
+
+/// The server's name: one that every machine resolves.
+pub(super) const HOSTNAME: &str = "localhost";
+/// Systems that are made at the same time; they share a flush to the disk.
+const MAKING: usize = 256;
+/// How long a dispatcher may take to listen.
+const START_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A site; its directory is removed when it is dropped.
+pub(super) struct Site {
+    directory: PathBuf,
+    keep: bool,
+    xmpp: SocketAddr,
+    registration: SocketAddr,
+    program: PathBuf,
+    /// The dispatcher.
+    pub(super) dispatcher: Process,
+    /// The agents that have a place there.
+    pub(super) members: Vec<Member>,
+    password: Secret,
+}
+
+impl Site {
+    /// Makes one with a place for each agent, and starts the dispatcher.
+    pub(super) async fn open(arguments: &SiteArguments) -> Result<Self, SwarmError> {
+        let directory = std::env::temp_dir().join(format!("osa-swarm-{}", std::process::id()));
+        let data = directory.join("data");
+        fs::create_dir_all(data.join("tls")).map_err(SwarmError::file("make", &data))?;
+        let [xmpp, registration] = [free_port()?, free_port()?];
+        make_certificates(&data)?;
+        let password = Secret::new(random_hex(10));
+        let members = make_members(&data, arguments.agents, &password).await?;
+        let text = configuration(&data, xmpp, registration, arguments.agents);
+        let file = directory.join("osa-dispatcher.toml");
+        fs::write(&file, text).map_err(SwarmError::file("write", &file))?;
+        let program = arguments
+            .dispatcher
+            .clone()
+            .unwrap_or_else(|| beside_us("osa-dispatcher"));
+        let dispatcher = start(&program, &directory)?;
+        let mut site = Self {
+            directory,
+            keep: arguments.keep,
+            xmpp,
+            registration,
+            program,
+            dispatcher,
+            members,
+            password,
+        };
+        site.wait_until_listening().await?;
+        Ok(site)
+    }
+
+    /// Everything of this site is below it.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Where the dispatcher takes requests.
+    pub(super) fn control_socket(&self) -> PathBuf {
+        self.directory.join("data/control.sock")
+    }
+
+    /// The certificate of the authority.
+    pub(super) fn authority(&self) -> PathBuf {
+        self.directory.join("data/tls/ca.crt")
+    }
+
+    /// Port for agents.
+    pub(super) fn xmpp_port(&self) -> u16 {
+        self.xmpp.port()
+    }
+
+    /// Port of the registration endpoint.
+    pub(super) fn registration_port(&self) -> u16 {
+        self.registration.port()
+    }
+
+    /// The agents, not started yet.
+    pub(super) fn flock(&self, in_flight: u32) -> Result<Rc<Flock>, SwarmError> {
+        let tls = client_tls(&self.authority(), SystemClock.now())?;
+        let name = ServerName::try_from(HOSTNAME).map_err(|_| SwarmError::Password)?;
+        let target = Target::new(self.xmpp, name, &tls);
+        Ok(Flock::new(target, HOSTNAME, self.password.clone(), in_flight))
+    }
+
+    /// Kills the dispatcher as a crash does, and starts it again.
+    pub(super) async fn crash_and_restart(&mut self) -> Result<(), SwarmError> {
+        self.dispatcher.kill();
+        self.dispatcher = start(&self.program, &self.directory)?;
+        self.wait_until_listening().await
+    }
+
+    async fn wait_until_listening(&mut self) -> Result<(), SwarmError> {
+        let log = self.dispatcher.log().to_owned();
+        let listening = async {
+            while TcpStream::connect(self.xmpp).await.is_err() {
+                self.dispatcher.check()?;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Ok(())
+        };
+        let timed_out = |_| SwarmError::TimedOut("the dispatcher's start", START_PATIENCE.as_secs(), log);
+        tokio::time::timeout(START_PATIENCE, listening)
+            .await
+            .map_err(timed_out)?
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.dispatcher.terminate();
+        if !self.keep {
+            // What is left in a temporary directory is the system's to clean.
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+fn start(program: &Path, directory: &Path) -> Result<Process, SwarmError> {
+    let mut command = Command::new(program);
+    command
+        .args(["serve", "--nodetach"])
+        .arg("--config")
+        .arg(directory.join("osa-dispatcher.toml"));
+    Process::start("the dispatcher", &mut command, &directory.join("dispatcher.log"))
+}
+
+/// The program of this name in the directory of ours.
+pub(super) fn beside_us(name: &str) -> PathBuf {
+    let ours = std::env::current_exe().unwrap_or_default();
+    ours.with_file_name(name)
+}
+
+/// Lower-case hex digits of so many random bytes.
+pub(super) fn random_hex(bytes: usize) -> String {
+    let mut random = vec![0; bytes];
+    OsEntropy.fill(&mut random);
+    random.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A random number from 0 to 1.
+pub(super) fn random_share() -> f64 {
+    let mut random = [0; 4];
+    OsEntropy.fill(&mut random);
+    f64::from(u32::from_ne_bytes(random)) / f64::from(u32::MAX)
+}
+
+/// Another program could take it before the dispatcher does; then that one says so.
+fn free_port() -> Result<SocketAddr, SwarmError> {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let port = TcpListener::bind(any).and_then(|listener| listener.local_addr());
+    port.map_err(SwarmError::file("listen on", "a free port"))
+}
+
+fn make_certificates(data: &Path) -> Result<(), SwarmError> {
+    let authority = AuthorityFiles {
+        certificate: data.join("tls/ca.crt"),
+        key: data.join("tls/ca.key"),
+    };
+    let server = ServerFiles {
+        certificate: data.join("tls/server.crt"),
+        key: data.join("tls/server.key"),
+        hostname: HOSTNAME.to_owned(),
+    };
+    ca::ensure(&authority, &server, SystemClock.now())?;
+    Ok(())
+}
+
+fn configuration(data: &Path, xmpp: SocketAddr, registration: SocketAddr, agents: usize) -> String {
+    let data = data.display();
+    // All agents come from one address here, which no site does; the limit in total stays as it is.
+    let per_address = agents.max(2_048);
+    format!(
+        "hostname = \"{HOSTNAME}\"\ndata_dir = \"{data}\"\n\
+         [xmpp]\nlisten = [\"{xmpp}\"]\n\
+         [registration]\nlisten = [\"{registration}\"]\n\
+         [limits]\nlogging_in_per_address = {per_address}\n\
+         [log]\nlevel = \"warn\"\n"
+    )
+}
+
+/// Puts systems, registrations and accounts into the database, as enrolling would.
+async fn make_members(data: &Path, count: usize, password: &Secret) -> Result<Vec<Member>, SwarmError> {
+    let store = SqliteStore::open_for_command(&SqliteOptions::at(data.join("osa.sqlite3")))?;
+    let verifiers = verifiers(password)?;
+    let makings = (0..count).map(|number| make_member(&store, number, &verifiers));
+    stream::iter(makings).buffered(MAKING).try_collect().await
+}
+
+async fn make_member(store: &SqliteStore, number: usize, verifiers: &str) -> Result<Member, SwarmError> {
+    let now = SystemClock.now();
+    let member = Member {
+        username: format!("osad-{number:010x}"),
+        client: ClientName(random_hex(8)),
+        key: Secret::new(random_hex(20)),
+    };
+    let name = format!("swarm-{number}");
+    let system = store.add_system(&name, &Secret::new(random_hex(32)), now).await?;
+    store.create_account(&member.username, verifiers, now).await?;
+    store.register_osad(system, &member.client, &member.key, now).await?;
+    store.register_osad_jid(system, &member.jid(HOSTNAME), now).await?;
+    Ok(member)
+}
+
+/// One password for all: deriving thousands of verifiers would only take time.
+fn verifiers(password: &Secret) -> Result<String, SwarmError> {
+    let mut salts = [[0; 16]; 3];
+    salts.iter_mut().for_each(|salt| OsEntropy.fill(salt));
+    let [sha256, sha1, fast] = salts;
+    let salts = Salts {
+        sha256,
+        sha1,
+        fast: Some(fast),
+    };
+    let derived = Verifiers::derive(password, &salts, ITERATIONS_DEFAULT);
+    Ok(derived.map_err(|_| SwarmError::Password)?.to_stored())
+}
