@@ -13,10 +13,8 @@ use nix::sys::socket::sockopt::{Ipv6V6Only, ReuseAddr, TcpUserTimeout};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
-use tokio_rustls::{Accept, TlsAcceptor};
 
-use crate::net::tls::{EXPORTER_LABEL, ServerTls, link_error};
+use crate::net::tls::{ServerTls, ServerTlsStream};
 use crate::ports::transport::{Connection, Handshake, LinkError, Listener};
 
 /// Connections the kernel holds for us, since a whole site may come back within a second: as many as `somaxconn`
@@ -24,8 +22,6 @@ use crate::ports::transport::{Connection, Handshake, LinkError, Listener};
 const BACKLOG: Backlog = Backlog::MAXALLOWABLE;
 /// A peer that acknowledges nothing for so long is gone: push life cycle, section 4.
 const USER_TIMEOUT: Duration = Duration::from_secs(25);
-/// Bytes that TLS keeps for a slow reader, beside what its session queues.
-const TLS_BUFFER_MAX: usize = 16 * 1024;
 
 /// A listening socket could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -135,8 +131,8 @@ struct Socket {
 enum Stream {
     Fresh(std::net::TcpStream),
     Plain(TcpStream),
-    Handshaking(Box<Accept<TcpStream>>),
-    Secure(Box<TlsStream<TcpStream>>),
+    /// While and after shaking hands.
+    Secure(Box<ServerTlsStream>),
     Gone,
 }
 
@@ -152,28 +148,31 @@ impl Socket {
         })
     }
 
-    fn io(&mut self) -> io::Result<Pin<&mut dyn AsyncReadWrite>> {
+    fn stream(&mut self) -> io::Result<&mut Stream> {
         if let Stream::Fresh(_) = self.stream {
-            self.register()?;
+            self.stream = match std::mem::replace(&mut self.stream, Stream::Gone) {
+                Stream::Fresh(socket) => Stream::Plain(TcpStream::from_std(socket)?),
+                other => other,
+            };
         }
-        match &mut self.stream {
-            Stream::Plain(stream) => Ok(Pin::new(stream)),
-            Stream::Secure(stream) => Ok(Pin::new(&mut **stream)),
-            Stream::Fresh(_) | Stream::Handshaking(_) | Stream::Gone => Err(io::ErrorKind::NotConnected.into()),
-        }
+        Ok(&mut self.stream)
     }
 
-    fn register(&mut self) -> io::Result<()> {
-        self.stream = match std::mem::replace(&mut self.stream, Stream::Gone) {
-            Stream::Fresh(socket) => Stream::Plain(TcpStream::from_std(socket)?),
-            other => other,
-        };
+    fn start_tls(&mut self) -> Result<(), LinkError> {
+        self.stream()?;
+        if let Stream::Plain(_) = self.stream {
+            self.stream = match std::mem::replace(&mut self.stream, Stream::Gone) {
+                Stream::Plain(tcp) => Stream::Secure(Box::new(ServerTlsStream::new(self.tls.config(), tcp)?)),
+                other => other,
+            };
+        }
         Ok(())
     }
 }
 
-trait AsyncReadWrite: AsyncRead + AsyncWrite + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncReadWrite for T {}
+fn not_connected<T>() -> Poll<Result<T, LinkError>> {
+    Poll::Ready(Err(io::Error::from(io::ErrorKind::NotConnected).into()))
+}
 
 impl Connection for Socket {
     fn peer_addr(&self) -> SocketAddr {
@@ -181,59 +180,46 @@ impl Connection for Socket {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, LinkError>> {
-        let mut buffer = ReadBuf::new(buffer);
-        match ready!(self.io()?.poll_read(cx, &mut buffer)) {
-            Ok(()) => Poll::Ready(Ok(buffer.filled().len())),
-            // Many clients never send `close_notify`: compatibility contract, section 1.15.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(0)),
-            Err(error) => Poll::Ready(Err(link_error(error))),
+        match self.stream()? {
+            Stream::Plain(tcp) => {
+                let mut buffer = ReadBuf::new(buffer);
+                ready!(Pin::new(tcp).poll_read(cx, &mut buffer))?;
+                Poll::Ready(Ok(buffer.filled().len()))
+            }
+            Stream::Secure(tls) => tls.poll_read(cx, buffer),
+            Stream::Fresh(_) | Stream::Gone => not_connected(),
         }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, LinkError>> {
-        self.io()?.poll_write(cx, bytes).map_err(link_error)
+        match self.stream()? {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes).map_err(Into::into),
+            Stream::Secure(tls) => tls.poll_write(cx, bytes),
+            Stream::Fresh(_) | Stream::Gone => not_connected(),
+        }
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
-        self.io()?.poll_flush(cx).map_err(link_error)
+        match self.stream()? {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_flush(cx).map_err(Into::into),
+            Stream::Secure(tls) => tls.poll_flush(cx),
+            Stream::Fresh(_) | Stream::Gone => not_connected(),
+        }
     }
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<Result<Handshake, LinkError>> {
-        self.register()?;
-        loop {
-            match std::mem::replace(&mut self.stream, Stream::Gone) {
-                Stream::Plain(stream) => {
-                    let acceptor = TlsAcceptor::from(self.tls.config());
-                    let limit_buffers = |tls: &mut rustls::ServerConnection| tls.set_buffer_limit(Some(TLS_BUFFER_MAX));
-                    self.stream = Stream::Handshaking(Box::new(acceptor.accept_with(stream, limit_buffers)));
-                }
-                Stream::Handshaking(mut accept) => {
-                    let Poll::Ready(accepted) = Pin::new(&mut *accept).poll(cx) else {
-                        self.stream = Stream::Handshaking(accept);
-                        return Poll::Pending;
-                    };
-                    let stream = accepted.map_err(link_error)?;
-                    let handshake = facts(stream.get_ref().1);
-                    self.stream = Stream::Secure(Box::new(stream));
-                    return Poll::Ready(Ok(handshake));
-                }
-                Stream::Fresh(_) | Stream::Secure(_) | Stream::Gone => {
-                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::NotConnected).into()));
-                }
-            }
+        self.start_tls()?;
+        match &mut self.stream {
+            Stream::Secure(tls) => tls.poll_handshake(cx),
+            Stream::Fresh(_) | Stream::Plain(_) | Stream::Gone => not_connected(),
         }
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
-        self.io()?.poll_shutdown(cx).map_err(link_error)
-    }
-}
-
-fn facts(tls: &rustls::ServerConnection) -> Handshake {
-    // The exporter of TLS 1.2 is unique only with extended master secret, so binding is offered with TLS 1.3 alone.
-    let modern = tls.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
-    let binding = modern.then(|| tls.export_keying_material([0; 32], EXPORTER_LABEL, None).ok());
-    Handshake {
-        channel_binding: binding.flatten(),
+        match self.stream()? {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx).map_err(Into::into),
+            Stream::Secure(tls) => tls.poll_close(cx),
+            Stream::Fresh(_) | Stream::Gone => not_connected(),
+        }
     }
 }

@@ -251,7 +251,7 @@ async fn other_paths_methods_and_bodies_are_refused() {
         (format!("POST /XMLRPC {head}Content-Length: 0\r\n\r\n"), "400"),
         (format!("POST /XMLRPC {head}Content-Length: 1000000000\r\n\r\n"), "413"),
         (
-            format!("GET /XMLRPC {head}X-Long: {}\r\n\r\n", "x".repeat(70_000)),
+            format!("GET /XMLRPC {head}X-Long: {}\r\n\r\n", "x".repeat(17_000)),
             "431",
         ),
     ];

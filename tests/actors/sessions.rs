@@ -249,6 +249,23 @@ async fn listener_waits_while_too_many_are_logging_in() {
 }
 
 #[actix::test]
+async fn peers_that_stall_in_tls_cannot_keep_others_waiting() {
+    let dispatcher = Dispatcher::start().await;
+    let mut stuck = Vec::new();
+    // There are four turns at a time.
+    for _ in 0..20 {
+        let mut peer = TestClient::new(dispatcher.network.connect_stuck().await);
+        peer.ask_for_tls().await;
+        stuck.push(peer);
+    }
+
+    let before = tokio::time::Instant::now();
+    dispatcher.connect().await.start_tls().await;
+
+    assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
+}
+
+#[actix::test]
 async fn accepting_neither_spins_nor_ends_when_descriptors_run_out() {
     let dispatcher = Dispatcher::start().await;
     for _ in 0..30 {

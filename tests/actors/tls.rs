@@ -12,7 +12,7 @@ use osa::net::listener::{listen_everywhere, listen_on};
 use osa::net::tls::{ServerTls, client_tls};
 use osa::ports::tls::{Certificates, TlsWarning};
 use osa::ports::transport::{Connection, Handshake, LinkError, Listener, TlsFailure};
-use rustls::ProtocolVersion;
+use rustls::{CipherSuite, ClientConnection, HandshakeKind, ProtocolVersion};
 
 use crate::support::site::{HOST, Site, now};
 
@@ -208,16 +208,32 @@ async fn shake_hands(listener: &Arc<dyn Listener>) -> (Box<dyn Connection>, Resu
     (connection, handshake)
 }
 
-/// Greets over TLS from a thread and returns the client's end.
-fn greet(site: &Site, address: SocketAddr) -> std::thread::JoinHandle<(Option<ProtocolVersion>, usize)> {
+/// What a client knows of its connection.
+#[derive(Debug, PartialEq)]
+struct Known {
+    version: Option<ProtocolVersion>,
+    resumed: bool,
+    exporter: Option<[u8; 32]>,
+}
+
+fn hello(stream: &mut rustls::StreamOwned<ClientConnection, TcpStream>) -> Known {
+    stream.write_all(b"hello").expect("written");
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).expect("read");
+    let tls = &stream.conn;
+    Known {
+        version: tls.protocol_version(),
+        resumed: tls.handshake_kind() == Some(HandshakeKind::Resumed),
+        exporter: tls
+            .export_keying_material([0; 32], b"EXPORTER-Channel-Binding", None)
+            .ok(),
+    }
+}
+
+/// Greets over TLS from a thread.
+fn greet(site: &Site, address: SocketAddr) -> std::thread::JoinHandle<Known> {
     let mut stream = site.client(address);
-    std::thread::spawn(move || {
-        stream.write_all(b"hello").expect("written");
-        let mut answer = [0; 5];
-        stream.read_exact(&mut answer).expect("read");
-        let certificates = stream.conn.peer_certificates().map_or(0, <[_]>::len);
-        (stream.conn.protocol_version(), certificates)
-    })
+    std::thread::spawn(move || hello(&mut stream))
 }
 
 async fn echo_once(connection: &mut Box<dyn Connection>) {
@@ -235,7 +251,7 @@ async fn echo_once(connection: &mut Box<dyn Connection>) {
 }
 
 #[actix::test]
-async fn client_with_the_ca_file_gets_tls_1_3_with_channel_binding() {
+async fn both_ends_of_tls_1_3_know_the_same_channel_binding() {
     let site = Site::new();
     let listener = listen_on(SocketAddr::from(([127, 0, 0, 1], 0)), &site.tls()).expect("listens");
     let client = greet(&site, listener.local_addr());
@@ -243,8 +259,126 @@ async fn client_with_the_ca_file_gets_tls_1_3_with_channel_binding() {
     let (mut connection, handshake) = shake_hands(&listener).await;
     echo_once(&mut connection).await;
 
-    assert!(handshake.expect("TLS").channel_binding.is_some());
-    assert_eq!(client.join().expect("client").0, Some(ProtocolVersion::TLSv1_3));
+    let known = client.join().expect("client");
+    assert_eq!(known.version, Some(ProtocolVersion::TLSv1_3));
+    let binding = handshake.expect("TLS").channel_binding;
+    assert!(binding.is_some());
+    assert_eq!(binding, known.exporter);
+}
+
+/// Connects twice with one configuration, of this version and these cipher suites.
+async fn connect_twice(
+    version: &'static rustls::SupportedProtocolVersion,
+    suite: Option<CipherSuite>,
+) -> Vec<(Handshake, Known)> {
+    let site = Site::new();
+    let listener = listen_on(SocketAddr::from(([127, 0, 0, 1], 0)), &site.tls()).expect("listens");
+    let config = site.client_config(version, suite);
+    let mut outcomes = Vec::new();
+    for _ in 0..2 {
+        let mut stream = site.client_with(Arc::clone(&config), listener.local_addr());
+        let client = std::thread::spawn(move || hello(&mut stream));
+        let (mut connection, handshake) = shake_hands(&listener).await;
+        echo_once(&mut connection).await;
+        outcomes.push((handshake.expect("TLS"), client.join().expect("client")));
+    }
+    outcomes
+}
+
+#[actix::test]
+async fn channel_binding_is_right_for_every_hash_of_tls_1_3() {
+    for suite in [
+        CipherSuite::TLS13_AES_128_GCM_SHA256,
+        CipherSuite::TLS13_AES_256_GCM_SHA384,
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+    ] {
+        for (handshake, known) in connect_twice(&rustls::version::TLS13, Some(suite)).await {
+            assert!(handshake.channel_binding.is_some(), "{suite:?}");
+            assert_eq!(handshake.channel_binding, known.exporter, "{suite:?}");
+        }
+    }
+}
+
+#[actix::test]
+async fn client_that_comes_back_resumes_its_session() {
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let resumed: Vec<_> = connect_twice(version, None)
+            .await
+            .iter()
+            .map(|(_, known)| known.resumed)
+            .collect();
+
+        assert_eq!(resumed, [false, true], "{version:?}");
+    }
+}
+
+#[actix::test]
+async fn tls_1_2_client_is_served_without_channel_binding() {
+    for (handshake, known) in connect_twice(&rustls::version::TLS12, None).await {
+        assert_eq!(known.version, Some(ProtocolVersion::TLSv1_2));
+        assert_eq!(handshake.channel_binding, None);
+    }
+}
+
+#[actix::test]
+async fn much_data_arrives_whole_in_both_directions() {
+    const LENGTH: usize = 1_000_000;
+    let site = Site::new();
+    let listener = listen_on(SocketAddr::from(([127, 0, 0, 1], 0)), &site.tls()).expect("listens");
+    let mut stream = site.client(listener.local_addr());
+    let client = std::thread::spawn(move || {
+        let sent: Vec<u8> = (0..LENGTH).map(|at| u8::try_from(at % 251).expect("fits")).collect();
+        stream.write_all(&sent).expect("written");
+        let mut came = vec![0; LENGTH];
+        stream.read_exact(&mut came).expect("read");
+        came == sent
+    });
+    let (mut connection, _) = shake_hands(&listener).await;
+
+    let (mut data, mut buffer) = (Vec::new(), [0; 1000]);
+    while data.len() < LENGTH {
+        let count = std::future::poll_fn(|cx| connection.poll_read(cx, &mut buffer))
+            .await
+            .expect("read");
+        assert!(count > 0, "the client ended early");
+        data.extend_from_slice(&buffer[..count]);
+    }
+    let mut rest = &data[..];
+    while !rest.is_empty() {
+        let count = std::future::poll_fn(|cx| connection.poll_write(cx, rest))
+            .await
+            .expect("written");
+        rest = &rest[count..];
+    }
+    std::future::poll_fn(|cx| connection.poll_flush(cx))
+        .await
+        .expect("flushed");
+
+    assert!(client.join().expect("client"));
+}
+
+#[actix::test]
+async fn goodbyes_are_said_and_understood() {
+    let site = Site::new();
+    let listener = listen_on(SocketAddr::from(([127, 0, 0, 1], 0)), &site.tls()).expect("listens");
+    let mut stream = site.client(listener.local_addr());
+    let client = std::thread::spawn(move || {
+        hello(&mut stream);
+        stream.conn.send_close_notify();
+        stream.flush().expect("flushed");
+        // Without `close_notify` from the server this is an error.
+        stream.read(&mut [0; 16]).expect("a clean end")
+    });
+    let (mut connection, _) = shake_hands(&listener).await;
+    echo_once(&mut connection).await;
+
+    let count = std::future::poll_fn(|cx| connection.poll_read(cx, &mut [0; 16])).await;
+    assert_eq!(count.expect("a clean end"), 0);
+    std::future::poll_fn(|cx| connection.poll_close(cx))
+        .await
+        .expect("closed");
+
+    assert_eq!(client.join().expect("client"), 0);
 }
 
 #[actix::test]

@@ -2,9 +2,13 @@
 
 mod certificate;
 mod client;
+#[cfg(feature = "dispatcher")]
+mod exporter;
 mod failure;
 #[cfg(feature = "dispatcher")]
 mod server;
+#[cfg(feature = "dispatcher")]
+mod stream;
 
 use std::sync::Arc;
 
@@ -16,6 +20,8 @@ pub use client::{ClientTls, client_tls};
 pub use failure::{link_error, tls_failure};
 #[cfg(feature = "dispatcher")]
 pub use server::{ServerFiles, ServerTls};
+#[cfg(feature = "dispatcher")]
+pub(in crate::net) use stream::ServerTlsStream;
 
 /// RFC 9266, section 2.
 pub(super) const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";

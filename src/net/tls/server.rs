@@ -12,6 +12,7 @@ use rustls::server::{NoServerSessionStorage, ParsedCertificate, ProducesTickets}
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{Error, ServerConfig};
 
+use super::exporter::ExporterLog;
 use super::{certificate, provider};
 use crate::domain::time::Timestamp;
 use crate::ports::tls::{CertificateInfo, Certificates, Date, TlsError, TlsFile, TlsWarning};
@@ -190,6 +191,7 @@ fn configure(
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.ticketer = Arc::clone(ticketer);
+    config.key_log = Arc::new(ExporterLog);
     config.send_tls13_tickets = TICKETS;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)

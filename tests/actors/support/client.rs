@@ -64,12 +64,16 @@ impl TestClient {
         std::mem::take(&mut self.heard) + std::str::from_utf8(&rest).expect("UTF-8")
     }
 
-    pub async fn start_tls(&mut self) {
+    pub async fn ask_for_tls(&mut self) {
         self.say(HEADER).await;
         self.hear("</stream:features>").await;
         self.say("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls' />").await;
         self.hear("<proceed").await;
         self.hear(">").await;
+    }
+
+    pub async fn start_tls(&mut self) {
+        self.ask_for_tls().await;
         self.say(HEADER).await;
         self.hear("</stream:features>").await;
     }

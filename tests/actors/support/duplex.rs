@@ -17,6 +17,8 @@ const PIPE_BYTES: usize = 4096;
 pub struct Pipe {
     stream: DuplexStream,
     peer: SocketAddr,
+    /// Never finishes its handshake.
+    is_stuck: bool,
 }
 
 impl Pipe {
@@ -25,6 +27,7 @@ impl Pipe {
         Self {
             stream,
             peer: SocketAddr::from(([192, 0, 2, 2], 5222)),
+            is_stuck: false,
         }
     }
 }
@@ -49,6 +52,9 @@ impl Connection for Pipe {
     }
 
     fn poll_handshake(&mut self, _: &mut Context<'_>) -> Poll<Result<Handshake, LinkError>> {
+        if self.is_stuck {
+            return Poll::Pending;
+        }
         Poll::Ready(Ok(Handshake::default()))
     }
 
@@ -98,10 +104,20 @@ impl Network {
     }
 
     pub async fn connect_from(&self, address: IpAddr) -> DuplexStream {
+        self.open(address, false).await
+    }
+
+    /// A peer that never says hello to TLS.
+    pub async fn connect_stuck(&self) -> DuplexStream {
+        self.open(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), true).await
+    }
+
+    async fn open(&self, address: IpAddr, is_stuck: bool) -> DuplexStream {
         let (client, server) = tokio::io::duplex(PIPE_BYTES);
         let connection = Pipe {
             stream: server,
             peer: SocketAddr::new(address, 40_000),
+            is_stuck,
         };
         self.0.send(Ok(Box::new(connection))).await.expect("the listener lives");
         client

@@ -7,8 +7,9 @@ use std::time::UNIX_EPOCH;
 use osa::domain::time::Timestamp;
 use osa::net::ca::{AuthorityFiles, ensure};
 use osa::net::tls::{ServerFiles, ServerTls, client_tls};
-use rustls::ClientConnection;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{CipherSuite, ClientConfig, ClientConnection, RootCertStore};
 
 pub const HOST: &str = "sat.example.com";
 
@@ -61,8 +62,39 @@ impl Site {
 
     pub fn client(&self, address: SocketAddr) -> rustls::StreamOwned<ClientConnection, TcpStream> {
         let trust = client_tls(&self.authority.certificate, now()).expect("the CA loads");
+        self.client_with(trust.config, address)
+    }
+
+    pub fn client_with(
+        &self,
+        config: Arc<ClientConfig>,
+        address: SocketAddr,
+    ) -> rustls::StreamOwned<ClientConnection, TcpStream> {
         let name = ServerName::try_from(HOST).expect("a name");
-        let tls = ClientConnection::new(trust.config, name).expect("a client");
+        let tls = ClientConnection::new(config, name).expect("a client");
         rustls::StreamOwned::new(tls, TcpStream::connect(address).expect("connects"))
+    }
+
+    /// A client that offers one version only, and one cipher suite if it is given.
+    pub fn client_config(
+        &self,
+        version: &'static rustls::SupportedProtocolVersion,
+        suite: Option<CipherSuite>,
+    ) -> Arc<ClientConfig> {
+        let mut provider = rustls::crypto::ring::default_provider();
+        provider
+            .cipher_suites
+            .retain(|offered| suite.is_none_or(|suite| offered.suite() == suite));
+        let mut roots = RootCertStore::empty();
+        let pem = std::fs::read(&self.authority.certificate).expect("readable");
+        roots
+            .add(CertificateDer::from_pem_slice(&pem).expect("PEM"))
+            .expect("a CA");
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[version])
+            .expect("a version")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Arc::new(config)
     }
 }
