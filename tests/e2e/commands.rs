@@ -229,3 +229,50 @@ fn oversized_cut_off_and_silent_callers_keep_nobody_waiting() {
     assert_eq!(site.run(["status"]).code, Some(0));
     drop(silent);
 }
+
+#[test]
+fn init_refuses_another_hostname_than_the_configuration_has() {
+    let site = Site::initialised();
+    let before = std::fs::read(site.path("data/tls/server.crt")).unwrap();
+
+    let ended = site.run(["init", "--hostname", "other.example"]);
+
+    ended.assert_failed(78, &["hostname", "localhost", "other.example"]);
+    assert_eq!(std::fs::read(site.path("data/tls/server.crt")).unwrap(), before);
+}
+
+#[test]
+fn init_says_what_is_wrong_with_a_hostname_before_it_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (config, data) = (directory.path().join("osa.toml"), directory.path().join("data"));
+
+    let ended = crate::site::run([
+        "init".as_ref(),
+        "--hostname".as_ref(),
+        "127.0.0.1".as_ref(),
+        "--config".as_ref(),
+        config.as_os_str(),
+        "--data-dir".as_ref(),
+        data.as_os_str(),
+    ]);
+
+    ended.assert_failed(78, &["--hostname", "127.0.0.1"]);
+    assert!(!config.exists());
+}
+
+#[test]
+fn bundle_that_cannot_be_written_leaves_no_system_behind() {
+    let site = Site::initialised();
+    let file = site.path("file");
+    std::fs::write(&file, "").unwrap();
+
+    let out = file.to_str().unwrap();
+    assert_ne!(site.run(["systems", "add", "web-1", "--out", out]).code, Some(0));
+    assert_eq!(site.run(["systems", "add", "", "--out", out]).code, Some(65));
+    assert_eq!(site.run(["systems", "add", "../web-1", "--out", out]).code, Some(65));
+
+    assert_eq!(
+        site.run(["systems", "list", "--json"]).json().as_array().map(Vec::len),
+        Some(0)
+    );
+}

@@ -1,9 +1,9 @@
 //! Adds a system, and writes what its client needs.
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::arguments::AddArgs;
 use super::ask::{ask, settings};
@@ -30,19 +30,21 @@ const FILE_MODE: u32 = 0o600;
 
 pub fn add_system(args: &AddArgs) -> Done {
     let settings = settings(&args.plain.config)?;
-    let directory = args.out.join(&args.name);
-    // All that can go wrong with files is looked at first: the system can be added only once.
-    if fs::symlink_metadata(&directory).is_ok() {
-        return Err(CliError::BundleExists(directory));
-    }
     let authority = fs::read_to_string(&settings.tls.ca).map_err(FileError::new("read CA file", &settings.tls.ca))?;
+    // All that can go wrong with files is done first: the system can be added only once.
+    let directory = place(&args.out, &args.name)?;
     let request = Request::AddSystem {
         name: args.name.clone(),
     };
-    let Answer::SystemAdded(added) = ask(&settings, request)? else {
-        return Err(CliError::OtherAnswer);
+    let added = match ask(&settings, request) {
+        Ok(Answer::SystemAdded(added)) => added,
+        refused => {
+            // It is empty, and nobody has seen it.
+            fs::remove_dir(&directory).ok();
+            return refused.and(Err(CliError::OtherAnswer));
+        }
     };
-    write(&directory, &added, &authority)?;
+    fill(&directory, &added, &authority)?;
     match args.plain.json {
         true => output::json(&serde_json::json!({ "id": added.id, "name": added.name, "bundle": directory })),
         false => output::print(&instructions(&added, &directory)),
@@ -50,15 +52,35 @@ pub fn add_system(args: &AddArgs) -> Done {
     Ok(0)
 }
 
+/// Makes the bundle's directory.
+fn place(out: &Path, name: &str) -> Result<PathBuf, CliError> {
+    let mut parts = Path::new(name).components();
+    if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+        return Err(CliError::BundleName(name.to_owned()));
+    }
+    fs::create_dir_all(out).map_err(FileError::new("make directory", out))?;
+    let directory = out.join(name);
+    match make(&directory) {
+        Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists => Err(CliError::BundleExists(directory)),
+        made => Ok(made.map(|()| directory)?),
+    }
+}
+
 /// Writes a bundle into a new directory.
 ///
 /// # Errors
 /// [`FileError`]; what was written stays.
 pub fn write(directory: &Path, added: &SystemAdded, authority: &str) -> Result<(), FileError> {
-    DirBuilder::new()
-        .mode(DIRECTORY_MODE)
-        .create(directory)
-        .map_err(FileError::new("make directory", directory))?;
+    make(directory)?;
+    fill(directory, added, authority)
+}
+
+fn make(directory: &Path) -> Result<(), FileError> {
+    let made = DirBuilder::new().mode(DIRECTORY_MODE).create(directory);
+    made.map_err(FileError::new("make directory", directory))
+}
+
+fn fill(directory: &Path, added: &SystemAdded, authority: &str) -> Result<(), FileError> {
     write_file(directory.join(SYSTEMID), &added.systemid.0)?;
     write_file(directory.join(CA_FILE), authority)?;
     write_file(directory.join(CONFIG), &configuration(added))

@@ -46,6 +46,26 @@ pub enum CliError {
     /// A bundle's directory exists.
     #[error("{} exists already; remove it, or name another place with --out", .0.display())]
     BundleExists(PathBuf),
+    /// A bundle's directory is named like its system.
+    #[error(
+        "a system cannot be called {0:?}: its bundle is a directory of that name; use letters, digits, dots and hyphens"
+    )]
+    BundleName(String),
+    /// `init` was told another name than the configuration has.
+    #[error("configuration {} says hostname = {configured:?}, not {given:?}; change it there, or leave out --hostname", .file.display())]
+    OtherHostname {
+        /// The configuration.
+        file: PathBuf,
+        /// What it says.
+        configured: String,
+        /// What the command line says.
+        given: String,
+    },
+    /// `--hostname` is no host name.
+    #[error(
+        "--hostname {0:?} is no host name; name the server as clients do, such as push.example.com, not by an address"
+    )]
+    BadHostname(String),
     /// The host has no name that a server can have.
     #[error("this machine is called {0:?}, which is no full host name; name the server with --hostname NAME")]
     NoHostname(String),
@@ -74,7 +94,8 @@ impl CliError {
             Self::File(error) => file(&error.source),
             Self::NoDatabase(_) => 66,
             Self::BundleExists(_) => 73,
-            Self::NoHostname(_) => 78,
+            Self::NoHostname(_) | Self::BadHostname(_) | Self::OtherHostname { .. } => 78,
+            Self::BundleName(_) => 65,
             Self::OtherAnswer => 70,
             Self::Runtime(_) => 71,
             Self::Demo(error) => error.exit_code(),

@@ -29,7 +29,11 @@ const CONFIG_MODE: u32 = 0o644;
 pub fn init(args: &InitArgs) -> Done {
     let flags = args.config.flags();
     let file = flags.config.clone().unwrap_or_else(|| PathBuf::from(CONFIG_FILE));
-    say(ensure_config(&file, &flags)?, "configuration", &file);
+    let is_new = ensure_config(&file, &flags)?;
+    say(is_new, "configuration", &file);
+    if !is_new {
+        refuse_other_hostname(&file, &flags)?;
+    }
     let flags = DispatcherFlags {
         config: Some(file),
         ..flags
@@ -42,6 +46,27 @@ pub fn init(args: &InitArgs) -> Done {
         "next: `osa-dispatcher serve`, or `systemctl enable --now osa-dispatcher`; then `osa-dispatcher systems add NAME`",
     );
     Ok(0)
+}
+
+/// A certificate for another name than the configuration's would keep the dispatcher from starting.
+fn refuse_other_hostname(file: &Path, flags: &DispatcherFlags) -> Result<(), CliError> {
+    let Some(given) = &flags.hostname else { return Ok(()) };
+    let own = DispatcherFlags {
+        config: Some(file.to_owned()),
+        ..DispatcherFlags::default()
+    };
+    let configured = DispatcherSettings::load(&own, std::env::vars())?
+        .settings
+        .hostname
+        .to_string();
+    if configured.eq_ignore_ascii_case(given) {
+        return Ok(());
+    }
+    Err(CliError::OtherHostname {
+        file: file.to_owned(),
+        configured,
+        given: given.clone(),
+    })
 }
 
 /// Something that `init` sees to.
@@ -95,8 +120,14 @@ fn ensure_config(path: &Path, flags: &DispatcherFlags) -> Result<bool, CliError>
         Some(name) => name.clone(),
         None => own_name()?,
     };
+    // Said before anything is written.
+    if DomainName::parse(&hostname).is_err() {
+        return Err(CliError::BadHostname(hostname));
+    }
     let mut text = set(TEMPLATE, "hostname", &hostname);
     if let Some(directory) = &flags.data_dir {
+        // The file is read by processes in other directories.
+        let directory = std::path::absolute(directory).map_err(FileError::new("find", directory))?;
         text = set(&text, "data_dir", &directory.display().to_string());
     }
     if let Some(parent) = path.parent() {

@@ -69,7 +69,7 @@ impl Facts<'_> {
 pub fn reason(wait: &Wait) -> &'static str {
     match wait.reason {
         WaitReason::StillQueued => "the agent answered, but the action is still queued",
-        WaitReason::CheckRunning => "the agent's check has been running since",
+        WaitReason::CheckRunning => "the agent's check is running, and its report is awaited",
         WaitReason::LeftBehind => "the check ended with exit status 0 but left actions behind",
         WaitReason::CheckFailed => "the check failed",
         WaitReason::Refused(Refusal::Disabled) => "the agent refused: checks are disabled there (check.enabled)",

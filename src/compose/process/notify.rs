@@ -40,6 +40,9 @@ pub fn watchdog() -> Option<Duration> {
 }
 
 fn tell(state: &[NotifyState<'_>]) {
+    if !is_wanted() {
+        return;
+    }
     // A manager that does not listen stops nobody.
     if let Err(error) = sd_notify::notify(false, state) {
         tracing::debug!(event = "notify_failed", error = %error);

@@ -364,7 +364,7 @@ fn check_name(what: &str, name: &str) -> Result<(), Rejection> {
     if (1..=NAME_CHARS_MAX).contains(&name.chars().count()) && !name.chars().any(char::is_control) {
         return Ok(());
     }
-    let message = format!("the name of a {what} has 1 to {NAME_CHARS_MAX} characters, none of them control characters");
+    let message = format!("a name of {what}s has 1 to {NAME_CHARS_MAX} characters, none of them control characters");
     Err(Rejection::new(RejectionKind::BadRequest, message))
 }
 
