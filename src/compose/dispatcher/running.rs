@@ -138,7 +138,12 @@ impl Ground {
             max_tries: settings.push.max_tries,
             ..SqliteOptions::at(&settings.database)
         };
+        let is_new = !settings.database.exists();
         let store = Arc::new(SqliteStore::open_for_serving(&options)?);
+        if is_new {
+            // Expected once in its life; after a failed mount or restore it is the only sign.
+            tracing::warn!(event = "database_created", path = %settings.database.display());
+        }
         let limits = limits(settings)?;
         let xmpp = sockets::listen(&settings.xmpp.listen, &tls)?;
         let registration = sockets::listen(&settings.registration.listen, &tls)?;
