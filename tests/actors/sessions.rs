@@ -304,3 +304,19 @@ async fn two_systems_are_pushed_apart() {
     one.say("</stream:stream>").await;
     assert!(!one.hear_out().await.contains("checkin"));
 }
+
+#[actix::test]
+async fn older_agent_of_a_system_is_told_when_another_registers_as_it() {
+    let dispatcher = Dispatcher::start().await;
+    let mut older = dispatcher.open("osad-1", SYSTEM).await;
+    let mut newer = dispatcher.log_in("osad-2").await;
+    dispatcher.store.add_client(SYSTEM, &jid_of("osad-2"));
+    newer.say("<presence />").await;
+    settle().await;
+
+    assert!(
+        older.hear_out().await.contains("<not-authorized"),
+        "not a conflict: its account is its own"
+    );
+    newer.assert_served().await;
+}

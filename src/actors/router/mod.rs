@@ -92,7 +92,13 @@ impl Handler<OpenSession> for Router {
     type Result = bool;
 
     fn handle(&mut self, session: OpenSession, _: &mut Self::Context) -> bool {
-        self.table.open(session.connection, session.system)
+        let before = self.table.other(session.system, session.connection).cloned();
+        let opened = self.table.open(session.connection, session.system);
+        if let Some(displaced) = before.filter(|_| opened) {
+            // Two agents with one systemid: the older is told, or it would wait for requests that go elsewhere.
+            insist(&displaced, SessionOrder::End(EndCause::Displaced));
+        }
+        opened
     }
 }
 

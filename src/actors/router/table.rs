@@ -90,6 +90,12 @@ impl<R> Table<R> {
         (*holder == connection).then_some(&entry.route)
     }
 
+    /// The route to a system's session, if that is another connection than this one.
+    pub fn other(&self, system: SystemId, connection: ConnectionId) -> Option<&R> {
+        let holder = self.by_system.get(&system).filter(|holder| **holder != connection)?;
+        self.by_connection.get(holder).map(|entry| &entry.route)
+    }
+
     /// The routes to all sessions of an account: those whose JID has this node.
     pub fn routes_of_account<'a>(&'a self, username: &'a str) -> impl Iterator<Item = &'a R> {
         let is_of_account = move |entry: &&Entry<R>| {

@@ -45,6 +45,8 @@ pub enum EndCause {
     Conflict,
     /// The administrator reset the account.
     AccountReset,
+    /// Another agent registered as the same system.
+    Displaced,
     /// The dispatcher stops.
     Shutdown,
 }

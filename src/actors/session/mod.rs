@@ -324,6 +324,7 @@ impl Handler<SessionOrder> for Session {
             SessionOrder::Announce(audience) => self.announce(audience, ctx),
             SessionOrder::End(EndCause::Conflict) => self.stream.close(StreamFault::Conflict),
             SessionOrder::End(EndCause::AccountReset) => self.stream.close(StreamFault::AccountReset),
+            SessionOrder::End(EndCause::Displaced) => self.stream.close(StreamFault::Displaced),
             SessionOrder::End(EndCause::Shutdown) => self.stream.close(StreamFault::SystemShutdown),
         }
         self.perform(ctx);

@@ -54,6 +54,9 @@ pub enum StreamFault {
     /// The administrator reset the account.
     #[error("the account was reset")]
     AccountReset,
+    /// Another agent registered as the same system, and requests go there now.
+    #[error("another agent registered as this system")]
+    Displaced,
     /// Our own fault.
     #[error("internal error")]
     Internal,
@@ -69,7 +72,7 @@ impl StreamFault {
             Self::TlsRequired | Self::InjectedBeforeTls | Self::TooManyAttempts | Self::TooMuchAhead => {
                 DefinedCondition::PolicyViolation
             }
-            Self::NotAuthorized | Self::AccountReset => DefinedCondition::NotAuthorized,
+            Self::NotAuthorized | Self::AccountReset | Self::Displaced => DefinedCondition::NotAuthorized,
             Self::UnsupportedStanzaType => DefinedCondition::UnsupportedStanzaType,
             Self::LoginTimeout | Self::PingTimeout => DefinedCondition::ConnectionTimeout,
             Self::Conflict => DefinedCondition::Conflict,
