@@ -3,7 +3,7 @@
 use actix::{Handler, ResponseFuture};
 
 use super::messages::{
-    DescribeSystems, LookAt, LookForChanges, PingSystem, PollerStatus, RegistrationChanged, ReplacePolicy, SessionEvent,
+    DescribeSystems, LookAt, LookForChanges, PingSystem, PollerStatus, RegistrationChanged, SessionEvent,
 };
 use super::*;
 use crate::actors::supervision::Shutdown;
@@ -93,16 +93,6 @@ impl Handler<LookForChanges> for Poller {
 
     fn handle(&mut self, _: LookForChanges, ctx: &mut Context<Self>) {
         self.tick(ctx);
-    }
-}
-
-impl Handler<ReplacePolicy> for Poller {
-    type Result = ();
-
-    fn handle(&mut self, ReplacePolicy(policy): ReplacePolicy, ctx: &mut Context<Self>) {
-        self.parts.policy = policy.clone();
-        self.agenda.replace_policy(policy);
-        self.drive(ctx);
     }
 }
 

@@ -7,7 +7,6 @@ use actix::Message;
 use crate::actors::supervision::LiveRecipient;
 use crate::domain::ids::{ConnectionId, RequestNumber, RunId, SystemId};
 use crate::domain::push::client::{AgentKind, Announcement, Client, ClientEvent};
-use crate::domain::push::policy::Policy;
 use crate::domain::push::system::Snapshot;
 use crate::domain::time::Timestamp;
 use crate::ports::registrations::RegistrationObserver;
@@ -150,11 +149,6 @@ pub struct LookAt(pub Vec<SystemId>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct LookForChanges;
-
-/// Go by these settings from the next request on.
-#[derive(Clone, Debug, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub struct ReplacePolicy(pub Policy);
 
 /// How do these systems stand; `None` asks for all that are connected.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]

@@ -131,11 +131,6 @@ impl Agenda {
         &self.planner
     }
 
-    /// Replaces the life cycle's settings.
-    pub fn replace_policy(&mut self, policy: Policy) {
-        self.planner.replace_policy(policy);
-    }
-
     /// A client became pushable. Its announced reports are recorded first, then its record is read.
     pub fn session_opened(&mut self, arrival: Arrival, now: Timestamp) {
         let system = arrival.system;

@@ -97,12 +97,6 @@ impl Planner {
         &self.policy
     }
 
-    /// Replaces the settings; they hold from the next request on.
-    pub fn replace_policy(&mut self, policy: Policy) {
-        self.rate = Rate::new(policy.pushes_per_second);
-        self.policy = policy;
-    }
-
     /// A client became pushable, or its session goes on under a new poller.
     pub fn open(&mut self, system: SystemId, opening: Opening, now: Timestamp) {
         self.unseat(system);
