@@ -35,6 +35,12 @@ impl Process {
         kill(Pid::from_raw(self.0.id().try_into().unwrap()), signal).unwrap();
     }
 
+    /// Whether it has not ended by itself.
+    #[cfg(debug_assertions)]
+    pub fn is_running(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
     /// SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
         self.0.kill().unwrap();
@@ -83,6 +89,18 @@ impl Logged {
         };
         logged.wait_for("dispatcher_started", "");
         logged
+    }
+
+    /// Waits until it ends by itself; its exit code, and the last line it wrote.
+    #[cfg(debug_assertions)]
+    pub fn end(&mut self) -> (Option<i32>, String) {
+        let mut last = Value::Null;
+        // The pipe ends with the process.
+        while let Ok(record) = self.log.recv_timeout(PATIENCE) {
+            last = record;
+        }
+        let line = last.as_str().unwrap_or_else(|| panic!("not a line for people: {last}"));
+        (self.process.0.wait().unwrap().code(), line.to_owned())
     }
 
     /// Returns at the next record of this event that contains these words.

@@ -8,6 +8,8 @@ mod bad_starts;
 mod check_runs;
 #[cfg(feature = "dispatcher")]
 mod commands;
+#[cfg(all(feature = "dispatcher", debug_assertions))]
+mod crashes;
 #[cfg(feature = "dispatcher")]
 mod demo;
 #[cfg(feature = "dispatcher")]

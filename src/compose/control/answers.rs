@@ -34,6 +34,9 @@ pub enum Answer {
     Pong(Pong),
     /// To `Explain`.
     Explained(Box<Explained>),
+    /// To `Crash`: the actor was there to hear it.
+    #[cfg(debug_assertions)]
+    Crashed,
 }
 
 /// How a dispatcher is.

@@ -44,6 +44,25 @@ pub enum Request {
         /// Its name.
         system: String,
     },
+    /// Make an actor panic, so that tests can show what that costs the real program. Not in release builds.
+    #[cfg(debug_assertions)]
+    Crash {
+        /// Which.
+        actor: Crashable,
+    },
+}
+
+/// Actors whose crash costs no connection.
+#[cfg(debug_assertions)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Crashable {
+    /// Who pushes.
+    Poller,
+    /// Who knows the sessions.
+    Router,
+    /// Who owns TLS.
+    TlsSupervisor,
 }
 
 impl Request {
@@ -60,6 +79,8 @@ impl Request {
             Self::ListActions(_) => "list_actions",
             Self::Ping { .. } => "ping",
             Self::Explain { .. } => "explain",
+            #[cfg(debug_assertions)]
+            Self::Crash { .. } => "crash",
         }
     }
 }

@@ -57,7 +57,7 @@ pub enum ServeError {
     #[error(transparent)]
     Detach(#[from] DetachError),
     /// An actor failed too often.
-    #[error("{child} failed too often; the log says why, and whoever keeps this program starts it again")]
+    #[error("actor {child} failed too often (exits are in the log as child_exited): start osa-dispatcher again, unless a service manager does, and report what the log says")]
     GaveUp {
         /// Its name.
         child: &'static str,

@@ -44,6 +44,9 @@ pub struct Live {
     pub poller: LiveAddr<Poller>,
     /// Who knows the sessions.
     pub router: LiveAddr<Router>,
+    /// Who owns TLS.
+    #[cfg(debug_assertions)]
+    pub tls: LiveAddr<crate::actors::tls_supervisor::TlsSupervisor>,
 }
 
 #[async_trait]
@@ -86,5 +89,15 @@ impl RunningDispatcher for Live {
         timeout(ACTOR_TIMEOUT, self.router.send(EndAccountSessions { username }))
             .await
             .ok();
+    }
+    #[cfg(debug_assertions)]
+    async fn crash(&self, actor: crate::compose::control::requests::Crashable) -> bool {
+        use crate::actors::supervision::Crash;
+        use crate::compose::control::requests::Crashable;
+        match actor {
+            Crashable::Poller => self.poller.try_send(Crash).is_ok(),
+            Crashable::Router => self.router.try_send(Crash).is_ok(),
+            Crashable::TlsSupervisor => self.tls.try_send(Crash).is_ok(),
+        }
     }
 }

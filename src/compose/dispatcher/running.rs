@@ -218,6 +218,8 @@ impl Ground {
             certificates: Arc::clone(&self.tls) as _,
             poller: addresses.poller.clone(),
             router: addresses.router.clone(),
+            #[cfg(debug_assertions)]
+            tls: addresses.tls.clone(),
         }
     }
 

@@ -43,6 +43,9 @@ pub trait RunningDispatcher: Send + Sync + 'static {
     async fn snapshot(&self, system: SystemId) -> Option<Snapshot>;
     /// Ends the connections of an account.
     async fn end_sessions(&self, username: String);
+    /// Makes an actor panic; whether it was there to hear it. Not in release builds.
+    #[cfg(debug_assertions)]
+    async fn crash(&self, actor: super::requests::Crashable) -> bool;
 }
 
 /// The server as its clients know it.
@@ -93,6 +96,11 @@ impl Desk {
             Request::ListActions(query) => self.actions(query).await,
             Request::Ping { system } => self.ping(&system).await,
             Request::Explain { system } => self.explain(&system).await,
+            #[cfg(debug_assertions)]
+            Request::Crash { actor } => match &self.running {
+                Some(running) if running.crash(actor).await => Ok(Answer::Crashed),
+                Some(_) | None => Err(Rejection::new(RejectionKind::Unavailable, "that actor is not there")),
+            },
         }
     }
 

@@ -59,6 +59,11 @@ impl RunningDispatcher for Recorder {
     async fn end_sessions(&self, username: String) {
         self.ended.lock().unwrap().push(username);
     }
+
+    #[cfg(debug_assertions)]
+    async fn crash(&self, _: super::super::requests::Crashable) -> bool {
+        false
+    }
 }
 
 struct Bench {

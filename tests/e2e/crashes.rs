@@ -1,0 +1,99 @@
+//! Actors of the real program panic: within the intensity nothing is lost, past it the process ends.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::agents::{Home, Logged, schedule, site_with_ports, states};
+use crate::site::Site;
+
+/// Restarts that the dispatcher allows its actors within a minute.
+const RESTARTS: usize = 10;
+
+/// Asks the dispatcher through its control socket to let this actor panic.
+fn crash(site: &Site, actor: &str) {
+    let request = format!("{{\"version\":1,\"request\":{{\"crash\":{{\"actor\":\"{actor}\"}}}}}}");
+    let socket = site.path("data").join("control.sock");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let answer = runtime
+        .block_on(osa::net::control::ask(&socket, request.as_bytes()))
+        .unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.contains("crashed"), "{answer}");
+}
+
+fn two_agents(site: &Site, dispatcher: &mut Logged) -> Vec<(Home, crate::agents::Process)> {
+    ["left", "right"]
+        .map(|name| {
+            let home = Home::add(site, name);
+            let agent = home.start();
+            dispatcher.wait_for("step_recorded", "Finished");
+            (home, agent)
+        })
+        .into()
+}
+
+#[test]
+fn crash_of_each_actor_under_traffic_loses_no_action() {
+    let site = site_with_ports();
+    let mut dispatcher = Logged::start(&site);
+    let _agents = two_agents(&site, &mut dispatcher);
+    let done = AtomicBool::new(false);
+
+    let actions = std::thread::scope(|scope| {
+        let traffic = scope.spawn(|| {
+            let mut actions = vec![];
+            while !done.load(Ordering::SeqCst) || actions.len() < 10 {
+                actions.push(schedule(&site, &["left", "right"]));
+            }
+            actions
+        });
+        for actor in ["poller", "router", "tls_supervisor"] {
+            dispatcher.wait_for("step_recorded", "Sent");
+            crash(&site, actor);
+            dispatcher.wait_for("child_started", actor);
+            dispatcher.wait_for("step_recorded", "Finished");
+        }
+        done.store(true, Ordering::SeqCst);
+        traffic.join().unwrap()
+    });
+
+    for action in actions {
+        while states(&site, action) != ["completed", "completed"] {
+            dispatcher.wait_for("step_recorded", "");
+        }
+    }
+    assert!(dispatcher.process.is_running(), "three crashes are within the intensity");
+}
+
+#[test]
+fn crash_past_the_intensity_ends_the_process_and_a_restart_carries_on() {
+    let site = site_with_ports();
+    let mut dispatcher = Logged::start(&site);
+    let agents = two_agents(&site, &mut dispatcher);
+    for (home, _) in &agents {
+        home.close_gate();
+    }
+    let action = schedule(&site, &["left", "right"]);
+    dispatcher.wait_for("step_recorded", "Started");
+
+    for _ in 0..RESTARTS {
+        crash(&site, "router");
+        dispatcher.wait_for("child_exited", "router");
+        dispatcher.wait_for("child_started", "router");
+    }
+    crash(&site, "router");
+    let (code, last) = dispatcher.end();
+
+    assert_eq!(code, Some(70));
+    assert!(last.starts_with("osa-dispatcher: actor router failed too often"), "{last}");
+    assert!(last.contains("start osa-dispatcher again"), "{last}");
+    for (home, _) in &agents {
+        home.open_gate();
+    }
+    let mut dispatcher = Logged::start(&site);
+    while states(&site, action) != ["completed", "completed"] {
+        dispatcher.wait_for("step_recorded", "");
+    }
+}
