@@ -64,7 +64,10 @@ fn crash_of_each_actor_under_traffic_loses_no_action() {
             dispatcher.wait_for("step_recorded", "");
         }
     }
-    assert!(dispatcher.process.is_running(), "three crashes are within the intensity");
+    assert!(
+        dispatcher.process.is_running(),
+        "three crashes are within the intensity"
+    );
 }
 
 #[test]
@@ -87,7 +90,10 @@ fn crash_past_the_intensity_ends_the_process_and_a_restart_carries_on() {
     let (code, last) = dispatcher.end();
 
     assert_eq!(code, Some(70));
-    assert!(last.starts_with("osa-dispatcher: actor router failed too often"), "{last}");
+    assert!(
+        last.starts_with("osa-dispatcher: actor router failed too often"),
+        "{last}"
+    );
     assert!(last.contains("start osa-dispatcher again"), "{last}");
     for (home, _) in &agents {
         home.open_gate();

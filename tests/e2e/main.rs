@@ -7,6 +7,8 @@ mod agents;
 mod bad_starts;
 mod check_runs;
 #[cfg(feature = "dispatcher")]
+mod clones;
+#[cfg(feature = "dispatcher")]
 mod commands;
 #[cfg(all(feature = "dispatcher", debug_assertions))]
 mod crashes;

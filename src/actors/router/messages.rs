@@ -1,9 +1,11 @@
 //! What sessions and their parent tell the router.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use actix::{Message, Recipient};
 
+use super::Rivalry;
 use crate::actors::session::SessionOrder;
 use crate::domain::ids::{ConnectionId, SystemId};
 
@@ -15,6 +17,8 @@ pub struct RegisterSession {
     pub connection: ConnectionId,
     /// The full JID it logged in as.
     pub jid: Arc<str>,
+    /// Where its client connects from.
+    pub address: IpAddr,
     /// Where its orders go.
     pub route: Recipient<SessionOrder>,
 }
@@ -42,3 +46,8 @@ pub struct EndAccountSessions {
     /// The node part of its JIDs.
     pub username: String,
 }
+
+/// Whether agents of a system take it from each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "Option<Rivalry>")]
+pub struct DescribeRivals(pub SystemId);

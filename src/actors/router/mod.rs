@@ -4,13 +4,19 @@
 //! It owns no truth: after a crash the sessions register again, and no connection is lost.
 
 mod messages;
+mod rivals;
 mod table;
 
-use actix::prelude::SendError;
-use actix::{Actor, AsyncContext, Context, Handler, Recipient};
+use std::sync::Arc;
 use std::time::Duration;
 
-pub use messages::{EndAccountSessions, OpenSession, RegisterSession, UnregisterSessions};
+use actix::prelude::SendError;
+use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient};
+use tokio::time::Instant;
+
+pub use messages::{DescribeRivals, EndAccountSessions, OpenSession, RegisterSession, UnregisterSessions};
+use rivals::Rivals;
+pub use rivals::{Rival, Rivalry};
 pub use table::Table;
 
 use crate::actors::poller::messages::{
@@ -19,15 +25,23 @@ use crate::actors::poller::messages::{
 use crate::actors::session::{Audience, EndCause, SessionOrder};
 use crate::actors::supervision::{ExitGuard, ExitReason, LiveRecipient, Shutdown, insist};
 use crate::actors::tls_supervisor::AnnounceSessions;
+use crate::domain::ids::{ConnectionId, SystemId};
 
 /// Messages that wait for the router. Each session has at most one in flight beside this.
 const MAILBOX: usize = 1_024;
 /// How soon sessions are asked again to register, if that could not be said at once.
 const ANNOUNCE_AGAIN: Duration = Duration::from_millis(200);
 
+/// What leads to a session, and who it is.
+struct Route {
+    orders: Recipient<SessionOrder>,
+    agent: Rival,
+}
+
 /// System to session; see the [module](self).
 pub struct Router {
-    table: Table<Recipient<SessionOrder>>,
+    table: Table<Route>,
+    rivals: Rivals,
     poller: LiveRecipient<SessionEvent>,
     sessions: LiveRecipient<AnnounceSessions>,
     guard: ExitGuard,
@@ -42,6 +56,7 @@ impl Router {
     ) -> Self {
         Self {
             table: Table::default(),
+            rivals: Rivals::default(),
             poller,
             sessions,
             guard,
@@ -54,6 +69,23 @@ impl Router {
             Err(SendError::Full(_) | SendError::Closed(_)) => {
                 ctx.run_later(ANNOUNCE_AGAIN, |router, ctx| router.ask_for_sessions(ctx));
             }
+        }
+    }
+
+    fn note_clash(&mut self, system: SystemId, older: Rival, connection: ConnectionId) {
+        let Some(newer) = self.table.route(system, connection).map(|route| route.agent.clone()) else {
+            return;
+        };
+        if self.rivals.note(system, older.clone(), newer.clone(), Instant::now()) {
+            tracing::warn!(
+                event = "agents_clashed",
+                system_id = system.0,
+                jid = %newer.jid,
+                peer_addr = %newer.address,
+                older_jid = %older.jid,
+                older_addr = %older.address,
+                "two agents are registered as one system: is one a clone, delete its systemid and register it anew"
+            );
         }
     }
 
@@ -82,8 +114,15 @@ impl Handler<RegisterSession> for Router {
     type Result = ();
 
     fn handle(&mut self, session: RegisterSession, _: &mut Self::Context) {
-        if let Some(displaced) = self.table.register(session.connection, &session.jid, session.route) {
-            insist(&displaced, SessionOrder::End(EndCause::Conflict));
+        let route = Route {
+            orders: session.route,
+            agent: Rival {
+                jid: Arc::clone(&session.jid),
+                address: session.address,
+            },
+        };
+        if let Some(displaced) = self.table.register(session.connection, &session.jid, route) {
+            insist(&displaced.orders, SessionOrder::End(EndCause::Conflict));
         }
     }
 }
@@ -92,13 +131,24 @@ impl Handler<OpenSession> for Router {
     type Result = bool;
 
     fn handle(&mut self, session: OpenSession, _: &mut Self::Context) -> bool {
-        let before = self.table.other(session.system, session.connection).cloned();
-        let opened = self.table.open(session.connection, session.system);
-        if let Some(displaced) = before.filter(|_| opened) {
+        let (system, connection) = (session.system, session.connection);
+        let before = self.table.other(system, connection);
+        let before = before.map(|route| (route.orders.clone(), route.agent.clone()));
+        let opened = self.table.open(connection, system);
+        if let Some((displaced, older)) = before.filter(|_| opened) {
             // Two agents with one systemid: the older is told, or it would wait for requests that go elsewhere.
             insist(&displaced, SessionOrder::End(EndCause::Displaced));
+            self.note_clash(system, older, connection);
         }
         opened
+    }
+}
+
+impl Handler<DescribeRivals> for Router {
+    type Result = MessageResult<DescribeRivals>;
+
+    fn handle(&mut self, DescribeRivals(system): DescribeRivals, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.rivals.of(system, Instant::now()))
     }
 }
 
@@ -117,7 +167,7 @@ impl Handler<EndAccountSessions> for Router {
 
     fn handle(&mut self, EndAccountSessions { username }: EndAccountSessions, _: &mut Self::Context) {
         for route in self.table.routes_of_account(&username) {
-            insist(route, SessionOrder::End(EndCause::AccountReset));
+            insist(&route.orders, SessionOrder::End(EndCause::AccountReset));
         }
     }
 }
@@ -131,7 +181,10 @@ impl Handler<DeliverRequests> for Router {
             let (system, number, connection) = (request.system, request.number, request.connection);
             let client = Box::new(request.client);
             let outcome = match self.table.route(system, connection) {
-                Some(route) => route.try_send(SessionOrder::Request { number, client }).map_err(reason),
+                Some(route) => route
+                    .orders
+                    .try_send(SessionOrder::Request { number, client })
+                    .map_err(reason),
                 None => Err(NotSentReason::NotConnected),
             };
             if let Err(reason) = outcome {
@@ -162,7 +215,7 @@ impl Handler<DeliverPings> for Router {
             if let Some(route) = self.table.route(ping.system, ping.connection) {
                 let client = Box::new(ping.client);
                 // A ping that is not sent is not answered either, which is what the poller looks at.
-                route.try_send(SessionOrder::Ping { client }).ok();
+                route.orders.try_send(SessionOrder::Ping { client }).ok();
             }
         }
     }
@@ -175,7 +228,7 @@ impl Handler<AcknowledgeReports> for Router {
         for (system, connection, run) in reports {
             if let Some(route) = self.table.route(system, connection) {
                 // An agent that hears nothing reports again at its next connection.
-                route.try_send(SessionOrder::Acknowledge(run)).ok();
+                route.orders.try_send(SessionOrder::Acknowledge(run)).ok();
             }
         }
     }

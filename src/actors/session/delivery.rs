@@ -58,6 +58,7 @@ impl Session {
             let register = RegisterSession {
                 connection: self.ticket.connection(),
                 jid: Arc::clone(jid),
+                address: self.link.peer_addr().ip(),
                 route: route(ctx),
             };
             self.notify(Notice::Register(register), ctx);
@@ -143,6 +144,7 @@ async fn deliver(parts: Arc<SessionParts>, connection: ConnectionId, notice: Not
                 parts.router.send(RegisterSession {
                     connection,
                     jid: Arc::clone(&session.jid),
+                    address: session.address,
                     route: session.route.clone(),
                 })
             };

@@ -104,6 +104,10 @@ fn in_words(explained: Explained) -> String {
         };
         text += &format!("its {} agent is connected and {answers}\n", session.agent);
     }
+    // Twice or more, and it is the verdict.
+    if let Some(rivals) = explained.rivals.filter(|rivals| rivals.times == 1) {
+        text += &format!("{}\n", rivals.sentence());
+    }
     for request in &explained.open {
         let since = request.since.local();
         text += &format!(

@@ -1,5 +1,6 @@
 //! Why a system is being pushed, or not, in one sentence.
 
+use super::explanation::RivalsView;
 use super::time::Time;
 use crate::domain::push::client::Refusal;
 use crate::domain::push::request::{RequestState, Wait, WaitReason};
@@ -18,6 +19,8 @@ pub struct Facts<'a> {
     pub is_running: bool,
     /// How the running dispatcher sees the system, if it is connected.
     pub session: Option<&'a Snapshot>,
+    /// Agents that take the system from each other.
+    pub rivals: Option<&'a RivalsView>,
     /// The time now.
     pub now: Timestamp,
 }
@@ -25,6 +28,12 @@ pub struct Facts<'a> {
 impl Facts<'_> {
     /// The first reason that applies, in the order in which a person would have to mend them.
     pub fn verdict(&self) -> String {
+        // Once is an agent that moved to another account.
+        let rivals = self.rivals.filter(|rivals| rivals.times > 1);
+        rivals.map_or_else(|| self.of_its_actions(), RivalsView::sentence)
+    }
+
+    fn of_its_actions(&self) -> String {
         let time = |time: Timestamp| Time(time).local();
         let Some(first) = self.pending.iter().map(|action| action.earliest).min() else {
             return "nothing is pending".to_owned();
@@ -153,6 +162,7 @@ mod tests {
             pending: &pending,
             is_running,
             session,
+            rivals: None,
             now: NOW,
         };
         facts.verdict()

@@ -57,7 +57,9 @@ pub enum ServeError {
     #[error(transparent)]
     Detach(#[from] DetachError),
     /// An actor failed too often.
-    #[error("actor {child} failed too often (exits are in the log as child_exited): start osa-dispatcher again, unless a service manager does, and report what the log says")]
+    #[error(
+        "actor {child} failed too often (exits are in the log as child_exited): start osa-dispatcher again, unless a service manager does, and report what the log says"
+    )]
     GaveUp {
         /// Its name.
         child: &'static str,

@@ -9,14 +9,17 @@ use tokio::time::timeout;
 
 use crate::actors::poller::Poller;
 use crate::actors::poller::messages::{DescribeSystems, LookAt, PingSystem};
-use crate::actors::router::{EndAccountSessions, Router};
+use crate::actors::router::{DescribeRivals, EndAccountSessions, Rival, Router};
 use crate::actors::supervision::LiveAddr;
 use crate::actors::tls_supervisor::Roster;
 use crate::compose::control::answers::RunningStatus;
 use crate::compose::control::desk::RunningDispatcher;
+use crate::compose::control::explanation::{RivalView, RivalsView};
 use crate::domain::ids::{Incarnation, SystemId};
 use crate::domain::push::system::Snapshot;
 use crate::domain::time::Timestamp;
+use crate::host::clock::SystemClock;
+use crate::ports::clock::Clock;
 use crate::ports::tls::Certificates;
 
 /// How long an actor may take to answer.
@@ -82,6 +85,20 @@ impl RunningDispatcher for Live {
         let asked = self.poller.send(DescribeSystems(Some(vec![system])));
         let status = timeout(ACTOR_TIMEOUT, asked).await.ok()?.ok()?;
         status.systems.into_iter().map(|(_, snapshot)| snapshot).next()
+    }
+
+    async fn rivals(&self, system: SystemId) -> Option<RivalsView> {
+        let asked = self.router.send(DescribeRivals(system));
+        let rivalry = timeout(ACTOR_TIMEOUT, asked).await.ok()?.ok()??;
+        let view = |rival: Rival| RivalView {
+            jid: rival.jid.to_string(),
+            address: rival.address,
+        };
+        Some(RivalsView {
+            times: rivalry.times,
+            last: (SystemClock.now() - rivalry.ago).into(),
+            agents: vec![view(rivalry.older), view(rivalry.newer)],
+        })
     }
 
     async fn end_sessions(&self, username: String) {

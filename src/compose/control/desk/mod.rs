@@ -10,16 +10,14 @@ use super::answers::{
     AccountEntry, Action, Answer, Pong, Private, RunningStatus, Scheduled, Status, System, SystemAdded, SystemName,
 };
 use super::envelope::{Rejection, RejectionKind};
-use super::explanation::{Explained, HistoryView, OpenView, SessionView, WaitView};
+use super::explanation::{Explained, RivalsView};
 use super::requests::{ActionQuery, Request, Schedule, Selection};
-use super::time::Time;
-use super::verdict::{self, Facts};
+use super::verdict::Facts;
 use crate::domain::ids::{ActionId, SystemId};
-use crate::domain::push::client::AgentKind;
 use crate::domain::push::system::Snapshot;
 use crate::domain::secret::Secret;
 use crate::ports::clock::{Clock, Entropy};
-use crate::ports::inventory::{ActionFilter, ActionRow, ActionStatus, Explanation, NewAction, SystemRow};
+use crate::ports::inventory::{ActionFilter, ActionStatus, NewAction, SystemRow};
 use crate::ports::store::Store;
 use crate::protocol::systemid::{self, Profile};
 
@@ -41,6 +39,8 @@ pub trait RunningDispatcher: Send + Sync + 'static {
     async fn ping(&self, system: SystemId) -> Option<Duration>;
     /// How it sees a system that is connected.
     async fn snapshot(&self, system: SystemId) -> Option<Snapshot>;
+    /// Agents that take a system from each other.
+    async fn rivals(&self, system: SystemId) -> Option<RivalsView>;
     /// Ends the connections of an account.
     async fn end_sessions(&self, username: String);
     /// Makes an actor panic; whether it was there to hear it. Not in release builds.
@@ -288,59 +288,27 @@ impl Desk {
             limit: EXPLAINED_ACTIONS_MAX,
         };
         let pending = self.store.actions(&pending).await?;
-        let session = match &self.running {
-            Some(running) => running.snapshot(system.id).await,
-            None => None,
+        let (session, rivals) = match &self.running {
+            Some(running) => (running.snapshot(system.id).await, running.rivals(system.id).await),
+            None => (None, None),
         };
         let verdict = Facts {
             system: &system,
             pending: &pending,
             is_running: self.running.is_some(),
             session: session.as_ref(),
+            rivals: rivals.as_ref(),
             now: self.clock.now(),
         }
         .verdict();
-        Ok(Answer::Explained(Box::new(explained(
-            system, verdict, session, records, pending,
-        ))))
+        let parts = (session, rivals, records, pending);
+        Ok(Answer::Explained(Box::new(Explained::new(system, verdict, parts))))
     }
 
     async fn wake(&self, systems: Vec<SystemId>) {
         if let Some(running) = &self.running {
             running.wake(systems).await;
         }
-    }
-}
-
-fn explained(
-    system: SystemRow,
-    verdict: String,
-    session: Option<Snapshot>,
-    records: Explanation,
-    pending: Vec<ActionRow>,
-) -> Explained {
-    let wait = session.as_ref().map_or(records.wait, |session| session.wait);
-    Explained {
-        system: system.into(),
-        verdict,
-        session: session.map(|session| SessionView {
-            agent: match session.kind {
-                AgentKind::New => "new".to_owned(),
-                AgentKind::Existing => "existing".to_owned(),
-            },
-            responsive: session.responsive,
-            rebooting: session.rebooting,
-            outstanding: session.outstanding.map(|number| number.0),
-            awaited: session.awaited,
-            next: session.next.map(Time),
-        }),
-        wait: wait.map(|wait| WaitView {
-            until: wait.until.into(),
-            reason: verdict::reason(&wait).to_owned(),
-        }),
-        open: records.open.iter().map(OpenView::from).collect(),
-        history: records.history.iter().map(HistoryView::from).collect(),
-        pending: pending.into_iter().map(Action::from).collect(),
     }
 }
 

@@ -56,6 +56,10 @@ impl RunningDispatcher for Recorder {
         })
     }
 
+    async fn rivals(&self, _: SystemId) -> Option<RivalsView> {
+        None
+    }
+
     async fn end_sessions(&self, username: String) {
         self.ended.lock().unwrap().push(username);
     }
