@@ -76,6 +76,9 @@ async fn serve(args: &RunArgs, settings: AgentSettings, parts: AgentParts, loggi
         // Nobody listens any more once the process ends anyway.
         events.send(Event::GaveUp(child)).await.ok();
     });
+    if let Some(interval) = notify::watchdog() {
+        actix_rt::spawn(say_alive(interval));
+    }
     tracing::info!(event = "agent_started", version = env!("CARGO_PKG_VERSION"));
     notify::ready();
     let outcome = loop {
@@ -106,6 +109,14 @@ fn forward(kind: SignalKind, events: &mpsc::Sender<Event>, event: fn() -> Event)
         }
     });
     Ok(())
+}
+
+/// Says so for as long as the arbiter, which all actors share, has its turns.
+async fn say_alive(interval: Duration) {
+    loop {
+        notify::alive();
+        tokio::time::sleep(interval / 2).await;
+    }
 }
 
 /// A check that runs is left to its supervising process.

@@ -125,7 +125,7 @@ fn instructions(added: &SystemAdded, directory: &Path) -> String {
     format!(
         "system {name} is added; its bundle is in {directory}, and holds its identity: keep it secret.\n\n\
          On the client, osad must be installed and {host} must resolve. From here, as root of both:\n\n  \
-           tar -C {directory} -cf - . | ssh root@{name} 'umask 077; mkdir -p {CLIENT_DIRECTORY} && tar -C {CLIENT_DIRECTORY} --no-same-owner -xf -'\n  \
+           tar -C {directory} -cf - {SYSTEMID} {CA_FILE} {CONFIG} | ssh root@{name} 'mkdir -p {CLIENT_DIRECTORY} && tar -C {CLIENT_DIRECTORY} --no-same-owner -xf -'\n  \
            ssh root@{name} systemctl enable --now osad\n  \
            rm -r {directory}\n\n\
          Then here:\n\n  \
@@ -183,6 +183,16 @@ mod tests {
         assert!(
             other.contains("jabber_server = \"push.example.com:15222\"\n"),
             "{other}"
+        );
+    }
+
+    #[test]
+    fn unpacking_leaves_the_clients_directory_as_it_is() {
+        let text = instructions(&added(5222, 443), Path::new("web-1"));
+
+        assert!(
+            text.contains("-cf - systemid RHN-ORG-TRUSTED-SSL-CERT osad.toml |"),
+            "the bundle's own directory, which is open to nobody, stays behind: {text}"
         );
     }
 
