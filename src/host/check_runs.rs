@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use super::run_record::{ExitRecord, format_covers, parse_covers};
+use super::run_record::{ExitRecord, format_covers, parse_command, parse_covers};
 use super::state_dir::{RunFiles, StateDir, private, read_record, remove_if_present, replace};
 use super::supervise::SUBCOMMAND;
 use crate::domain::check::{EndedRun, Recovered};
@@ -25,6 +25,8 @@ const WAITER_STACK_BYTES: usize = 64 * 1_024;
 /// Runs read at a start; more than the core keeps, so that what it does not keep is removed. The rest waits for the
 /// next start.
 const RECOVERED_RUNS_MAX: usize = 1_000;
+/// How often it is looked whether a command that lost its supervising process has ended: nobody tells us.
+const ORPHAN_PAUSE: Duration = Duration::from_secs(1);
 
 /// Starts runs of one check command under supervising processes.
 #[derive(Debug)]
@@ -102,7 +104,8 @@ impl CheckRuns {
 
     fn find(&self, run: RunId, moved_aside: &mut Vec<PathBuf>) -> Result<Found, FileError> {
         let files = self.state.run(run);
-        let live = is_locked(&files.lock).map_err(FileError::new("lock", &files.lock))?;
+        let supervised = is_locked(&files.lock).map_err(FileError::new("lock", &files.lock))?;
+        let live = supervised || is_orphaned(&files);
         let covers = match read_record(&files.lock) {
             Ok(text) => parse_covers(&text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -279,6 +282,21 @@ fn is_locked(lock: &Path) -> io::Result<bool> {
     }
 }
 
+/// Whether the command goes on although its supervising process, which alone would learn its end, was killed.
+fn is_orphaned(files: &RunFiles) -> bool {
+    let draft = read_record(&files.exit_draft).ok();
+    let command = draft.and_then(|text| parse_command(&text));
+    command.is_some_and(|command| command.is_alive())
+}
+
+/// Blocks until an orphaned command has ended.
+fn await_orphan(files: &RunFiles) {
+    while is_orphaned(files) {
+        #[expect(clippy::disallowed_methods, reason = "a thread that has nothing else to do")]
+        thread::sleep(ORPHAN_PAUSE);
+    }
+}
+
 /// Changes a text in place: the lock on the file must stay with it. An absent file is as good.
 fn overwrite(path: &Path, text: &str) -> io::Result<()> {
     match OpenOptions::new().write(true).open(path) {
@@ -294,6 +312,7 @@ fn await_end(run: RunId, files: &RunFiles, child: Option<Child>, command: String
     if let Some(mut child) = child {
         child.wait().map_err(LaunchError::Spawn)?;
     }
+    await_orphan(files);
     let exit = read_record(&files.exit).ok().and_then(|text| ExitRecord::parse(&text));
     let trouble = exit.and_then(|exit| exit.start_errno).map(|errno| CommandError {
         command,

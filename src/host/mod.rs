@@ -10,6 +10,8 @@ mod content_encoding;
 #[cfg(feature = "agent")]
 pub mod https;
 #[cfg(feature = "agent")]
+mod process_identity;
+#[cfg(feature = "agent")]
 mod run_record;
 #[cfg(feature = "agent")]
 pub mod start_checks;

@@ -1,16 +1,18 @@
-//! The two small texts a run leaves in the state directory.
+//! The small texts a run leaves in the state directory.
 //!
 //! `RUN.lock` says what the run covers; its supervising process holds a lock on it while alive. `RUN.exit` says how it
-//! ended. Both have a fixed length, so that rewriting them in place needs no space on a full disk.
+//! ended; until then its draft, `RUN.exit.new`, says which process the command is. All have a fixed length, so that
+//! rewriting them in place needs no space on a full disk.
 
 use std::time::Duration;
 
+use super::process_identity::ProcessIdentity;
 use crate::domain::ids::RequestNumber;
 use crate::domain::push::client::RunEnd;
 
 /// First line of both texts: their kind and version.
 const VERSION_LINE: &str = "osad-run 1";
-/// Length of both texts, filled up with line ends. Units: bytes.
+/// Length of these texts, filled up with line ends. Units: bytes.
 pub(super) const RECORD_BYTES: usize = 128;
 /// Most that is read of a record, whatever its file holds. Units: bytes.
 pub(super) const RECORD_BYTES_MAX: u64 = 1_024;
@@ -54,6 +56,22 @@ impl ExitRecord {
     }
 }
 
+/// The text of `RUN.exit.new` while the command runs.
+pub(super) fn format_command(command: &ProcessIdentity) -> String {
+    let ProcessIdentity { pid, started, boot } = command;
+    padded(format!("{VERSION_LINE}\ncommand {pid} {started} {boot}\n"))
+}
+
+/// Reads the text of `RUN.exit.new`; `None` if no command runs yet or any more.
+pub(super) fn parse_command(text: &str) -> Option<ProcessIdentity> {
+    let mut words = value(text, "command")?.split(' ');
+    Some(ProcessIdentity {
+        pid: words.next()?.parse().ok()?,
+        started: words.next()?.parse().ok()?,
+        boot: words.next()?.to_owned(),
+    })
+}
+
 /// The text of `RUN.lock`.
 pub(super) fn format_covers(covers: RequestNumber) -> String {
     padded(format!("{VERSION_LINE}\ncovers {covers}\n"))
@@ -94,9 +112,18 @@ mod tests {
         }
 
         #[test]
+        fn command_survives_its_text_form(pid: u32, started: u64) {
+            let command = ProcessIdentity { pid, started, boot: "0f7c9a2e-4f43-4a3a-9d5c-2b9d8f0e6a11".to_owned() };
+
+            prop_assert_eq!(parse_command(&format_command(&command)), Some(command.clone()));
+            prop_assert_eq!(format_command(&command).len(), RECORD_BYTES);
+        }
+
+        #[test]
         fn arbitrary_text_is_no_record_and_no_panic(text: String) {
             prop_assert_eq!(ExitRecord::parse(&text), None);
             prop_assert_eq!(parse_covers(&text), None);
+            prop_assert_eq!(parse_command(&text), None);
         }
     }
 

@@ -5,6 +5,9 @@
 //! looks dead. The process runs the command in a session of its own, as the compatibility contract (section 7.4) asks:
 //! umask 022, working directory `/`, standard streams on `/dev/null`, nothing else open, the environment inherited.
 //! Then it writes `D/ID.exit` and ends, which frees the lock and so tells the agent.
+//!
+//! If it is killed itself, nobody learns how the command ends: the run is lost. But the command may go on, so its process
+//! is written down in the draft of `D/ID.exit`, and the agent starts no other run before it has ended.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -18,7 +21,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::stat::{Mode, umask};
 
-use super::run_record::{ExitRecord, RECORD_BYTES};
+use super::process_identity::ProcessIdentity;
+use super::run_record::{ExitRecord, RECORD_BYTES, format_command};
 use super::state_dir::{RunFiles, private};
 use crate::domain::ids::RunId;
 
@@ -102,6 +106,8 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Task, Supervis
 
 impl Task {
     fn perform(&self) -> Result<(), SuperviseError> {
+        // Started through a link, it would be called `exe` in lists of processes.
+        nix::sys::prctl::set_name(c"osad")?;
         close_inherited()?;
         let _lock = self.take_lock()?;
         let mut draft =
@@ -109,7 +115,7 @@ impl Task {
         // Space for the result is taken while there is some.
         draft.write_all(&[b'\n'; RECORD_BYTES])?;
         detach()?;
-        let record = self.run_command();
+        let record = self.run_command(&mut draft);
         self.write_result(draft, record)
     }
 
@@ -123,7 +129,7 @@ impl Task {
         Ok(lock)
     }
 
-    fn run_command(&self) -> ExitRecord {
+    fn run_command(&self, draft: &mut File) -> ExitRecord {
         let started = Instant::now();
         let (program, arguments) = self.command.split_first().unzip();
         let outcome = Command::new(program.cloned().unwrap_or_default())
@@ -131,7 +137,11 @@ impl Task {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .status();
+            .spawn()
+            .and_then(|mut command| {
+                name_command(draft, command.id());
+                command.wait()
+            });
         let (status, start_errno) = match outcome {
             Ok(status) => (shell_status(status), None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => (STATUS_NOT_FOUND, error.raw_os_error()),
@@ -169,6 +179,14 @@ impl Task {
         fs::rename(&self.files.exit_draft, &self.files.exit)?;
         let dir = self.files.exit.parent().map(File::open).transpose()?;
         dir.map_or(Ok(()), |dir| dir.sync_all())
+    }
+}
+
+/// Writes down which process the command is, for an agent that finds it without us.
+fn name_command(draft: &mut File, pid: u32) {
+    // What cannot be written is missing only if this process is killed as well.
+    if let Ok(command) = ProcessIdentity::of(pid) {
+        let _ = io::Seek::rewind(draft).and_then(|()| draft.write_all(format_command(&command).as_bytes()));
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
@@ -114,6 +115,7 @@ fn wait(runs: &CheckRuns) -> RunEnding {
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .unwrap()
         .block_on(future)
@@ -185,7 +187,7 @@ fn result_is_kept_until_it_is_forgotten() {
     };
     let millis = u64::try_from(report.run_time.as_millis()).unwrap();
     let expected = RunReport {
-        run_time: std::time::Duration::from_millis(millis),
+        run_time: Duration::from_millis(millis),
         ..report
     };
     assert_eq!(recovered(&next).ended, [expected]);
@@ -234,20 +236,53 @@ fn agent_killed_in_the_middle_of_a_check_finds_its_result_later() {
     assert_eq!(recovered(&next).ended.len(), 1);
 }
 
+/// Ends the supervising process of the command that runs, and returns when it is gone.
+fn kill_supervisor(bench: &Bench) {
+    let draft = bench.path("state").join(format!("{RUN}.exit.new"));
+    while !fs::read_to_string(&draft).unwrap().contains("command ") {
+        std::thread::yield_now();
+    }
+    let supervisor = bench.fact("parent");
+    kill(Pid::from_raw(supervisor.parse().unwrap()), Signal::SIGKILL).unwrap();
+    let lock = File::open(bench.path("state").join(format!("{RUN}.lock"))).unwrap();
+    lock.lock_shared().unwrap();
+}
+
 #[test]
-fn run_whose_supervisor_was_killed_is_lost() {
+fn run_whose_supervisor_was_killed_is_lost_when_its_command_has_ended() {
     let bench = Bench::new();
     let runs = bench.runs();
     runs.start(start(5)).unwrap();
     bench.await_start();
+    kill_supervisor(&bench);
+    let mut waiting = runs.wait(RUN).unwrap();
+    let early = block_on(async { tokio::time::timeout(Duration::from_millis(100), &mut waiting).await });
+    assert!(early.is_err(), "the command runs: {early:?}");
 
-    let supervisor = bench.fact("parent").parse().unwrap();
-    kill(Pid::from_raw(supervisor), Signal::SIGKILL).unwrap();
+    bench.end_with("0");
 
-    assert_eq!(wait(&runs).ended.end, RunEnd::Lost);
+    assert_eq!(block_on(waiting).unwrap().ended.end, RunEnd::Lost);
     let report = recovered(&runs).ended[0];
     assert_eq!((report.covers, report.end), (RequestNumber(5), RunEnd::Lost));
+}
+
+#[test]
+fn next_agent_adopts_a_command_whose_supervisor_was_killed() {
+    let bench = Bench::new();
+    let runs = bench.runs();
+    runs.start(start(5)).unwrap();
+    bench.await_start();
+    kill_supervisor(&bench);
+    drop(runs);
+
+    let next = bench.runs();
+    let found = recovered(&next);
     bench.end_with("0");
+
+    assert_eq!((found.live, found.ended.len()), (Some(start(5)), 0));
+    assert_eq!(wait(&next).ended.end, RunEnd::Lost);
+    next.forget(RUN).unwrap();
+    assert_eq!(recovered(&next), Recovered::default());
 }
 
 #[test]
