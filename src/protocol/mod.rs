@@ -16,6 +16,7 @@
 
 pub mod agent;
 pub mod codec;
+pub mod iq_auth;
 pub mod ns;
 pub mod osa;
 pub mod register;

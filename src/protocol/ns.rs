@@ -24,6 +24,10 @@ pub const PING: &str = "urn:xmpp:ping";
 pub const REGISTER: &str = "jabber:iq:register";
 /// The stream feature that advertises in-band registration (XEP-0077, section 8).
 pub const REGISTER_FEATURE: &str = "http://jabber.org/features/iq-register";
+/// Login without SASL (XEP-0078), which is all that existing agents know.
+pub const IQ_AUTH: &str = "jabber:iq:auth";
+/// The stream feature that advertises login without SASL (XEP-0078, section 6).
+pub const IQ_AUTH_FEATURE: &str = "http://jabber.org/features/iq-auth";
 /// The signed `<x/>` of existing peers (compatibility contract, section 1.11).
 pub const SIGNED: &str = "http://jabber.rhn.redhat.com/jabber/signed";
 /// Our own payloads between new peers (`docs/protocol.md`).

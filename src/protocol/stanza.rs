@@ -16,6 +16,10 @@ pub enum StanzaFault {
     /// cycle, section 4), on 503 it tries again later; new agents read the condition.
     #[error("conflict")]
     Conflict,
+    /// The password is wrong. Not [`NotAuthorized`](Self::NotAuthorized): on its numeric code an existing agent takes
+    /// the account for unknown and registers it, on this one it tries again later.
+    #[error("forbidden")]
+    Forbidden,
     /// A failure of ours.
     #[error("internal error")]
     InternalServerError,
@@ -40,6 +44,7 @@ impl StanzaFault {
         match self {
             Self::BadRequest => 400,
             Self::NotAuthorized => 401,
+            Self::Forbidden => 403,
             Self::NotAllowed => 405,
             Self::NotAcceptable => 406,
             Self::InternalServerError => 500,
@@ -52,6 +57,7 @@ impl StanzaFault {
         match self {
             Self::BadRequest => "bad-request",
             Self::Conflict => "conflict",
+            Self::Forbidden => "forbidden",
             Self::InternalServerError => "internal-server-error",
             Self::NotAcceptable => "not-acceptable",
             Self::NotAllowed => "not-allowed",
@@ -64,7 +70,7 @@ impl StanzaFault {
     const fn kind(self) -> &'static str {
         match self {
             Self::BadRequest | Self::NotAcceptable => "modify",
-            Self::NotAuthorized => "auth",
+            Self::Forbidden | Self::NotAuthorized => "auth",
             Self::InternalServerError => "wait",
             Self::Conflict | Self::NotAllowed | Self::ServiceUnavailable => "cancel",
         }
@@ -118,6 +124,17 @@ fn write_reply_attributes(stanza: &Element, output: &mut String) {
             push(output, format_args!(" {attribute}='{}'", Escaped(value)));
         }
     }
+}
+
+/// What an answer repeats of `iq`, without its content.
+pub(crate) fn addressing_of(iq: &Element) -> Element {
+    let mut request = Element::bare("iq", ns::CLIENT);
+    for name in ["id", "to"] {
+        if let Some(value) = iq.attr(name) {
+            set_attribute(&mut request, name, value);
+        }
+    }
+    request
 }
 
 /// Sets an attribute without namespace.

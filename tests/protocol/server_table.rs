@@ -230,7 +230,7 @@ fn stanzas_wait_for_the_login() {
 fn requests_nobody_knows_are_refused_with_a_code() {
     let no = "service-unavailable:503";
     let malformed = "malformed-request";
-    for payload in ["<query xmlns='jabber:iq:auth'/>", "<x xmlns='urn:x'/>", ""] {
+    for payload in ["<query xmlns='jabber:iq:version'/>", "<x xmlns='urn:x'/>", ""] {
         let iq = format!("<iq type='get' id='1'>{payload}</iq>");
         assert_row(&iq, row(NO_HEADER, TLS_FIRST, no, malformed, malformed, no, no));
     }

@@ -1,7 +1,8 @@
 //! Verifiers as one line of text, for a database column.
 //!
-//! `1;SCRAM-SHA-256=4096:SALT:STOREDKEY:SERVERKEY;SCRAM-SHA-1=4096:SALT:STOREDKEY:SERVERKEY;FAST=SALT:MAC`, binary
-//! values in base64; `FAST` may be absent. The leading number is the version of the form.
+//! `1;SCRAM-SHA-256=4096:SALT:STOREDKEY:SERVERKEY;SCRAM-SHA-1=4096:SALT:STOREDKEY:SERVERKEY;FAST=SALT:MAC;SEALED=TEXT`,
+//! binary values in base64; `FAST` may be absent, and so may `SEALED`, the encrypted password. The leading number is the
+//! version of the form.
 
 use std::str::FromStr;
 
@@ -9,9 +10,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::scram::hash::{Digest, ScramHash};
-use super::verifiers::{FastVerifier, ScramVerifier, Verifiers};
+use super::verifiers::{FastVerifier, Kept, ScramVerifier, Verifiers};
 
 const VERSION: &str = "1";
+const SEALED: &str = ";SEALED=";
 
 /// A stored text that holds no verifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +43,10 @@ impl Verifiers {
                 STANDARD.encode(&*fast.mac)
             ));
         }
+        if let Some(sealed) = self.sealed_password() {
+            text.push_str(SEALED);
+            text.push_str(sealed);
+        }
         text
     }
 }
@@ -49,6 +55,10 @@ impl FromStr for Verifiers {
     type Err = ParseVerifiersError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (text, password) = match text.split_once(SEALED) {
+            Some((text, sealed)) => (text, parse_sealed(sealed)?),
+            None => (text, Kept::No),
+        };
         let mut parts = text.split(';');
         if parts.next() != Some(VERSION) {
             return Err(ParseVerifiersError::Version);
@@ -57,6 +67,7 @@ impl FromStr for Verifiers {
             sha256: parse_scram(ScramHash::Sha256, parts.next())?,
             sha1: parse_scram(ScramHash::Sha1, parts.next())?,
             fast: parts.next().map(parse_fast).transpose()?,
+            password,
         };
         match parts.next() {
             Some(_) => Err(ParseVerifiersError::Unknown),
@@ -107,6 +118,13 @@ fn parse_scram(hash: ScramHash, part: Option<&str>) -> Result<ScramVerifier, Par
         stored_key: key(stored_key).ok_or(damaged)?,
         server_key: key(server_key).ok_or(damaged)?,
     })
+}
+
+fn parse_sealed(part: &str) -> Result<Kept, ParseVerifiersError> {
+    if part.contains(';') {
+        return Err(ParseVerifiersError::Unknown);
+    }
+    Ok(Kept::Sealed(part.to_owned()))
 }
 
 fn parse_fast(part: &str) -> Result<FastVerifier, ParseVerifiersError> {

@@ -105,9 +105,51 @@ pub struct Verifiers {
     pub(super) sha256: ScramVerifier,
     pub(super) sha1: ScramVerifier,
     pub(super) fast: Option<FastVerifier>,
+    pub(super) password: Kept,
+}
+
+/// The password itself, which only the digest of existing agents needs (XEP-0078).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// It is not kept.
+    No,
+    /// Encrypted, as text without `;`, under a key that is not in the database.
+    Sealed(String),
+    /// Decrypted, for one login.
+    Open(Secret),
 }
 
 impl Verifiers {
+    /// The encrypted password, if it is kept.
+    pub fn sealed_password(&self) -> Option<&str> {
+        match &self.password {
+            Kept::Sealed(sealed) => Some(sealed),
+            Kept::No | Kept::Open(_) => None,
+        }
+    }
+
+    /// Keeps the password, encrypted by the caller: text without `;`.
+    #[must_use]
+    pub fn with_sealed_password(self, sealed: String) -> Self {
+        let password = Kept::Sealed(sealed);
+        Self { password, ..self }
+    }
+
+    /// The password, if the caller decrypted it: then a digest can be checked.
+    pub fn password(&self) -> Option<&Secret> {
+        match &self.password {
+            Kept::Open(password) => Some(password),
+            Kept::No | Kept::Sealed(_) => None,
+        }
+    }
+
+    /// Carries the decrypted password for one login; it is no part of the text form.
+    #[must_use]
+    pub fn with_password(self, password: Secret) -> Self {
+        let password = Kept::Open(password);
+        Self { password, ..self }
+    }
+
     /// Computes the verifiers of a password. Takes some milliseconds per 4 096 iterations: not on an actor's thread.
     ///
     /// # Errors
@@ -119,6 +161,7 @@ impl Verifiers {
             sha256: ScramVerifier::derive(ScramHash::Sha256, &password, &salts.sha256, iterations),
             sha1: ScramVerifier::derive(ScramHash::Sha1, &password, &salts.sha1, iterations),
             fast: salts.fast.map(|salt| FastVerifier::derive(&password, salt)),
+            password: Kept::No,
         })
     }
 
@@ -143,6 +186,7 @@ impl Verifiers {
                 salt: first_16(&bytes("decoy salt fast")),
                 mac: bytes("decoy mac"),
             }),
+            password: Kept::No,
         }
     }
 

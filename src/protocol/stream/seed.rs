@@ -13,6 +13,8 @@ use crate::protocol::sasl::{Nonce, ScramHash};
 pub struct Seed {
     key: Zeroizing<[u8; 32]>,
     drawn: u32,
+    /// Texts to be given out first, in reverse.
+    recorded: Vec<String>,
 }
 
 impl Seed {
@@ -21,7 +23,15 @@ impl Seed {
         Self {
             key: Zeroizing::new(random),
             drawn: 0,
+            recorded: Vec::new(),
         }
+    }
+
+    /// Gives out these texts first, so that a recorded stream can be replayed with the ids it had.
+    #[must_use]
+    pub fn replaying(mut self, texts: &[&str]) -> Self {
+        self.recorded = texts.iter().rev().map(|text| (*text).to_owned()).collect();
+        self
     }
 
     /// 144 bits that were not given out before.
@@ -46,7 +56,8 @@ impl Seed {
 
     /// The same as 24 letters, digits, `-` and `_`.
     pub(crate) fn draw_text(&mut self) -> String {
-        URL_SAFE_NO_PAD.encode(self.draw())
+        let recorded = self.recorded.pop();
+        recorded.unwrap_or_else(|| URL_SAFE_NO_PAD.encode(self.draw()))
     }
 }
 

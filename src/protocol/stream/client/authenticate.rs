@@ -1,4 +1,4 @@
-//! SASL (RFC 6120, section 6). A server that speaks only `jabber:iq:auth` would get its login beside [`authenticate`].
+//! The choice of a login, and SASL (RFC 6120, section 6).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,6 +7,7 @@ use minidom::Element;
 use super::account::request_form;
 use super::context::{Context, Login, Stop, unexpected};
 use super::features::{ExpectHeader, Phase};
+use super::iq_auth::request_fields;
 use super::{ClientEnd, State};
 use crate::protocol::codec::push;
 use crate::protocol::ns;
@@ -18,6 +19,7 @@ use crate::protocol::sasl::{Mechanism, SaslFault, ScramHash, nonce_text, plain_m
 pub(super) struct Offer {
     mechanisms: Vec<Mechanism>,
     registration: bool,
+    iq_auth: bool,
     /// The server says what channel bindings it knows, and ours is not among them (XEP-0440).
     lacks_our_binding: bool,
 }
@@ -32,6 +34,7 @@ impl Offer {
         Self {
             mechanisms: names.filter_map(|name| Mechanism::from_name(&name.text())).collect(),
             registration: features.has_child("register", ns::REGISTER_FEATURE),
+            iq_auth: features.has_child("auth", ns::IQ_AUTH_FEATURE),
             lacks_our_binding: bindings
                 .is_some_and(|types| !types.children().any(|kind| kind.attr("type") == Some("tls-exporter"))),
         }
@@ -49,7 +52,11 @@ impl Offer {
 /// Begins the login.
 pub(super) fn authenticate(mut login: Login, offer: Offer, context: &mut Context<'_>) -> Result<State, Stop> {
     let exporter = login.exporter.filter(|_| !offer.lacks_our_binding);
-    let Some(mechanism) = offer.choose(exporter.is_some()) else {
+    let mechanism = offer.choose(exporter.is_some()).filter(|_| login.config.sasl);
+    let Some(mechanism) = mechanism else {
+        if offer.iq_auth {
+            return Ok(request_fields(login, offer, context));
+        }
         return Err(Stop(ClientEnd::NoMechanism));
     };
     match mechanism {
@@ -170,15 +177,17 @@ fn logged_in(login: Login, context: &mut Context<'_>) -> State {
 }
 
 /// A server does not say whether an account is unknown or its password wrong; registering tells the two apart.
+pub(super) fn register_or_give_up(login: Login, offer: &Offer, context: &mut Context<'_>) -> Result<State, Stop> {
+    if login.registered || !login.config.may_register || !offer.registration {
+        return Err(Stop(ClientEnd::NotAuthorized));
+    }
+    Ok(request_form(login, offer.clone(), context))
+}
+
 fn handle_failure(login: Login, offer: &Offer, failure: &Element, context: &mut Context<'_>) -> Result<State, Stop> {
     let condition = failure.children().find(|child| child.name() != "text");
     match condition.and_then(|condition| SaslFault::from_condition(condition.name())) {
-        Some(SaslFault::NotAuthorized) => {
-            if login.registered || !login.config.may_register || !offer.registration {
-                return Err(Stop(ClientEnd::NotAuthorized));
-            }
-            Ok(request_form(login, offer.clone(), context))
-        }
+        Some(SaslFault::NotAuthorized) => register_or_give_up(login, offer, context),
         other => Err(Stop(ClientEnd::LoginRefused(other))),
     }
 }

@@ -39,17 +39,22 @@ impl ExpectBound {
         let Some(jid) = jid.filter(|_| iq.attr("type") == Some("result")) else {
             return Err(Stop(ClientEnd::BindRefused));
         };
-        context.decoder.set_limits(Limits::AFTER_LOGIN);
-        // Before any presence: servers with stored rosters deliver subscription requests only to those who asked.
-        push(
-            context.text(),
-            format_args!("<iq type='get' id='roster'><query xmlns='{}'/></iq>", ns::ROSTER),
-        );
-        context.out.push(Output::Event(ClientEvent::LoggedIn {
-            jid,
-            registered: self.login.registered,
-        }));
-        let silence_timeout = self.login.config.silence_timeout;
-        Ok(State::Open(Open::new(silence_timeout, context.now)))
+        Ok(begin_session(&self.login, jid, context))
     }
+}
+
+/// Begins the session under its full JID.
+pub(super) fn begin_session(login: &Login, jid: String, context: &mut Context<'_>) -> State {
+    context.decoder.set_limits(Limits::AFTER_LOGIN);
+    // Before any presence: servers with stored rosters deliver subscription requests only to those who asked.
+    push(
+        context.text(),
+        format_args!("<iq type='get' id='roster'><query xmlns='{}'/></iq>", ns::ROSTER),
+    );
+    context.out.push(Output::Event(ClientEvent::LoggedIn {
+        jid,
+        registered: login.registered,
+    }));
+    let silence_timeout = login.config.silence_timeout;
+    State::Open(Open::new(silence_timeout, context.now))
 }

@@ -15,6 +15,8 @@ pub struct ClientConfig {
     pub password: Secret,
     /// The resource; agents use `osad`, which the dispatcher counts on.
     pub resource: String,
+    /// Whether SASL may be used; without, `jabber:iq:auth` is the only login, as for existing clients.
+    pub sasl: bool,
     /// Whether to make the account when the server refuses it.
     pub may_register: bool,
     /// From connect to login.
@@ -31,6 +33,7 @@ impl ClientConfig {
             username: username.to_owned(),
             password,
             resource: "osad".to_owned(),
+            sasl: true,
             may_register: true,
             login_timeout: Duration::from_secs(60),
             silence_timeout: Duration::from_secs(90),

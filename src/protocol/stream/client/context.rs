@@ -40,6 +40,8 @@ pub(super) struct Login {
     pub(super) deadline: Instant,
     /// Keying material of the TLS connection.
     pub(super) exporter: Option<TlsExporter>,
+    /// The id the server gave the stream, which digests are made with.
+    pub(super) stream_id: Option<String>,
     /// Whether the account was made on this connection.
     pub(super) registered: bool,
 }
@@ -51,6 +53,7 @@ impl Login {
             config,
             seed,
             exporter: None,
+            stream_id: None,
             registered: false,
         }
     }

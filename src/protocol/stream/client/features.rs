@@ -40,7 +40,8 @@ impl ExpectHeader {
     }
 
     /// A server without a version sends no features (RFC 6120, section 4.7.5), so it has no TLS either.
-    pub(super) fn handle_header(self, header: &StreamHeader) -> Result<State, Stop> {
+    pub(super) fn handle_header(mut self, header: &StreamHeader) -> Result<State, Stop> {
+        self.login.stream_id = header.id.clone();
         match header.version.as_deref().map(|version| version.split('.').next()) {
             None => Err(Stop(ClientEnd::NoTls)),
             Some(Some("1")) => Ok(State::ExpectFeatures(Box::new(ExpectFeatures {

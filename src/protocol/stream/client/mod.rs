@@ -12,6 +12,8 @@
 //!       Closed ◄── closing tag, fault, silence ── Open ◄── ExpectBound ◄── ExpectFeatures (logged in)
 //! ```
 //!
+//! A server without SASL gets `jabber:iq:auth` instead: ExpectFeatures ─► ExpectFields ─► ExpectSession ─► Open.
+//!
 //! TLS is not optional, the strongest mechanism that both sides can do is taken, and a server that cannot prove that
 //! it knows the password is left. Nothing is tried twice: the caller decides what comes after an end.
 
@@ -21,6 +23,7 @@ mod bind;
 mod config;
 mod context;
 mod features;
+mod iq_auth;
 mod open;
 
 use std::time::Instant;
@@ -35,6 +38,7 @@ use self::authenticate::{ExpectChallenge, ExpectServerProof, ExpectSuccess};
 use self::bind::ExpectBound;
 use self::context::{Context, Login, Stop};
 use self::features::{ExpectFeatures, ExpectHeader, ExpectProceed, Phase};
+use self::iq_auth::{ExpectFields, ExpectSession};
 use self::open::Open;
 use super::{CLOSING_TAG, Output, Outputs, Seed, StreamFault, condition_of, write_stream_error};
 use crate::protocol::codec::{Decoder, Frame, Limits, write_element};
@@ -125,6 +129,8 @@ enum State {
     ExpectChallenge(Box<ExpectChallenge>),
     ExpectServerProof(Box<ExpectServerProof>),
     ExpectSuccess(Box<ExpectSuccess>),
+    ExpectFields(Box<ExpectFields>),
+    ExpectSession(Box<ExpectSession>),
     ExpectForm(Box<ExpectForm>),
     ExpectAccount(Box<ExpectAccount>),
     ExpectBound(Box<ExpectBound>),
@@ -287,6 +293,8 @@ impl State {
             Self::ExpectChallenge(state) => state.handle(&element, context),
             Self::ExpectServerProof(state) => state.handle(&element, context),
             Self::ExpectSuccess(state) => state.handle(&element, context),
+            Self::ExpectFields(state) => state.handle(&element, context),
+            Self::ExpectSession(state) => state.handle(&element, context),
             Self::ExpectForm(state) => state.handle(&element, context),
             Self::ExpectAccount(state) => state.handle(&element, context),
             Self::ExpectBound(state) => state.handle(&element, context),
@@ -306,6 +314,8 @@ impl State {
             Self::ExpectChallenge(state) => Some(&state.login),
             Self::ExpectServerProof(state) => Some(&state.login),
             Self::ExpectSuccess(state) => Some(&state.login),
+            Self::ExpectFields(state) => Some(&state.login),
+            Self::ExpectSession(state) => Some(&state.login),
             Self::ExpectForm(state) => Some(&state.login),
             Self::ExpectAccount(state) => Some(&state.login),
             Self::ExpectBound(state) => Some(&state.login),

@@ -45,15 +45,12 @@ impl ExpectBind {
             write_error(element, StanzaFault::BadRequest, context.text());
             return Ok(State::ExpectBind(self));
         };
-        context.decoder.set_limits(context.config.limits_after_login);
-        context.out.push(Output::Event(ServerEvent::LoggedIn(jid.clone())));
         let mut payload = String::new();
         push(
             &mut payload,
             format_args!("<bind xmlns='{}'><jid>{}</jid></bind>", ns::BIND, Escaped(&jid)),
         );
-        write_result(element, &payload, context.text());
-        Ok(State::Open(Open::new(jid, context.now)))
+        Ok(open(jid, element, &payload, context))
     }
 
     /// The JID with the resource the client wants, or a random one; `None` when no JID can have that resource.
@@ -62,8 +59,21 @@ impl ExpectBind {
         let resource = wanted
             .filter(|resource| !resource.is_empty())
             .unwrap_or_else(|| self.login.seed.draw_text());
-        let text = format!("{}@{}/{resource}", self.username.as_str(), self.login.domain);
-        let jid = jid::FullJid::new(&text).ok()?.to_string();
-        (jid.chars().count() <= JID_CHARACTERS_MAX).then_some(jid)
+        full_jid(&self.username, &self.login.domain, &resource)
     }
+}
+
+/// The full JID of a session, if there can be such a one.
+pub(super) fn full_jid(username: &AccountName, domain: &str, resource: &str) -> Option<String> {
+    let text = format!("{}@{domain}/{resource}", username.as_str());
+    let jid = jid::FullJid::new(&text).ok()?.to_string();
+    (jid.chars().count() <= JID_CHARACTERS_MAX).then_some(jid)
+}
+
+/// Begins the session under its full JID, and answers the request that asked for it.
+pub(super) fn open(jid: String, request: &Element, payload: &str, context: &mut Context<'_>) -> State {
+    context.decoder.set_limits(context.config.limits_after_login);
+    context.out.push(Output::Event(ServerEvent::LoggedIn(jid.clone())));
+    write_result(request, payload, context.text());
+    State::Open(Open::new(jid, context.now))
 }

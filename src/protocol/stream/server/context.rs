@@ -42,6 +42,8 @@ pub(super) struct Login {
     pub(super) exporter: Option<TlsExporter>,
     /// The domain the client asked for.
     pub(super) domain: String,
+    /// The id of the stream, which digests are made with.
+    pub(super) stream_id: String,
     attempts: u8,
     questions: u32,
 }
@@ -53,6 +55,7 @@ impl Login {
             deadline,
             exporter: None,
             domain: String::new(),
+            stream_id: String::new(),
             attempts: 0,
             questions: 0,
         }

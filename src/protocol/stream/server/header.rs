@@ -53,8 +53,10 @@ impl ExpectHeader {
             Ok(domain) => domain.as_str(),
             Err(_) => context.config.first_domain(),
         };
-        write_header(domain, &self.login.seed.draw_text(), context.out.text());
+        let id = self.login.seed.draw_text();
+        write_header(domain, &id, context.out.text());
         self.login.domain = checked?;
+        self.login.stream_id = id;
         Ok(self.offer(context))
     }
 
@@ -116,6 +118,7 @@ fn write_login_features(login: &Login, context: &mut Context<'_>) {
             ),
         );
     }
+    push(context.text(), format_args!("<auth xmlns='{}'/>", ns::IQ_AUTH_FEATURE));
     if context.config.registration {
         push(
             context.text(),

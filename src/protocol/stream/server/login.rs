@@ -1,10 +1,10 @@
-//! Inside TLS, not logged in: SASL or registration.
+//! Inside TLS, not logged in: SASL, `jabber:iq:auth` or registration.
 
 use minidom::Element;
 
 use super::context::{Context, Login};
 use super::sasl::{ExpectInitialResponse, begin, write_failure};
-use super::{State, registration};
+use super::{State, iq_auth, registration};
 use crate::protocol::ns;
 use crate::protocol::sasl::{Mechanism, SaslFault};
 use crate::protocol::stanza::{StanzaFault, write_error};
@@ -54,11 +54,14 @@ impl ExpectLogin {
         begin(self.login, mechanism, &text, context)
     }
 
-    /// Requests a stranger may send. The login of existing agents (`jabber:iq:auth`, XEP-0078) has its place here.
+    /// Requests a stranger may send.
     fn handle_iq(mut self: Box<Self>, iq: &Element, context: &mut Context<'_>) -> Result<State, StreamFault> {
         self.login.count_attempt(context.config)?;
         if let Some(query) = iq.get_child("query", ns::REGISTER) {
             return registration::handle(self.login, iq, query, context);
+        }
+        if let Some(query) = iq.get_child("query", ns::IQ_AUTH) {
+            return iq_auth::handle(self.login, iq, query, context);
         }
         write_error(iq, StanzaFault::ServiceUnavailable, context.text());
         Ok(State::ExpectLogin(self))

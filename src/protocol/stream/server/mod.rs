@@ -4,7 +4,8 @@
 //!            header                <starttls/>               TLS done
 //! ExpectHeader ──► ExpectStartTls ────────────► ExpectHandshake ──► ExpectHeader (inside TLS)
 //!                                                                        │ header
-//!                  AwaitAccount ◄── register, set ──┐                    ▼
+//!                  AwaitLogin ◄── jabber:iq:auth ───┐ (its success leads to Open at once)
+//!                  AwaitAccount ◄── register, set ──┤                    ▼
 //!                        └──────── answer ────────► ExpectLogin ◄─── failure ───┐
 //!                                                   │  ▲  <auth/>               │
 //!                  ExpectInitialResponse ◄── empty ─┤  │                        │
@@ -21,6 +22,7 @@ mod bind;
 mod config;
 mod context;
 mod header;
+mod iq_auth;
 mod login;
 mod open;
 mod registration;
@@ -39,6 +41,7 @@ pub use open::ClientActivity;
 use self::bind::ExpectBind;
 use self::context::{Context, Login, write_header};
 use self::header::ExpectHeader;
+use self::iq_auth::AwaitLogin;
 use self::login::ExpectLogin;
 use self::open::Open;
 use self::registration::AwaitAccount;
@@ -131,6 +134,7 @@ enum State {
     AwaitVerifiers(Box<AwaitVerifiers>),
     ExpectResponse(Box<ExpectResponse>),
     AwaitAccount(Box<AwaitAccount>),
+    AwaitLogin(Box<AwaitLogin>),
     ExpectBind(Box<ExpectBind>),
     Open(Open),
     Closed,
@@ -158,7 +162,7 @@ impl ServerStream {
         loop {
             match &self.state {
                 State::Closed => return,
-                State::AwaitVerifiers(_) | State::AwaitAccount(_) => return self.hold(input),
+                State::AwaitVerifiers(_) | State::AwaitAccount(_) | State::AwaitLogin(_) => return self.hold(input),
                 State::ExpectHandshake(_) if input.is_empty() => return,
                 State::ExpectHandshake(_) => return self.end_by(StreamFault::InjectedBeforeTls),
                 State::ExpectHeader(_)
@@ -203,6 +207,7 @@ impl ServerStream {
         let result = match state {
             State::AwaitVerifiers(state) if state.token == token => state.answer(answer, &mut context),
             State::AwaitAccount(state) if state.token == token => state.answer(answer, &mut context),
+            State::AwaitLogin(state) if state.token == token => state.answer(answer, &mut context),
             other => Ok(other),
         };
         self.enter(result);
@@ -338,6 +343,7 @@ impl State {
             | Self::ExpectHandshake(_)
             | Self::AwaitVerifiers(_)
             | Self::AwaitAccount(_)
+            | Self::AwaitLogin(_)
             | Self::Closed) => Ok(state),
         }
     }
@@ -353,6 +359,7 @@ impl State {
             Self::AwaitVerifiers(state) => Some(&state.login),
             Self::ExpectResponse(state) => Some(&state.login),
             Self::AwaitAccount(state) => Some(&state.login),
+            Self::AwaitLogin(state) => Some(&state.login),
             Self::ExpectBind(state) => Some(&state.login),
             Self::Open(_) | Self::Closed => None,
         }

@@ -199,6 +199,11 @@ impl Open {
         } else if own && kind == "get" && iq.has_child("query", ns::ROSTER) {
             let payload = roster(&context.config.dispatcher);
             write_result(iq, &payload, context.text());
+        } else if own && iq.has_child("query", ns::ROSTER) {
+            // Nothing is stored, so nothing changes; existing dispatchers remove many contacts at once.
+            write_result(iq, "", context.text());
+        } else if ours && iq.has_child("query", ns::IQ_AUTH) {
+            write_error(iq, StanzaFault::NotAllowed, context.text());
         } else {
             write_error(iq, StanzaFault::ServiceUnavailable, context.text());
         }

@@ -6,7 +6,7 @@ use super::context::{Context, Login};
 use super::login::ExpectLogin;
 use super::{Answer, Question, QuestionToken, State};
 use crate::protocol::register::{FORM, Registration};
-use crate::protocol::stanza::{StanzaFault, write_error, write_result};
+use crate::protocol::stanza::{StanzaFault, addressing_of, write_error, write_result};
 use crate::protocol::stream::StreamFault;
 
 /// Answers a request of `jabber:iq:register`, at once or after asking.
@@ -53,12 +53,7 @@ fn ask(mut login: Login, iq: &Element, registration: Registration, context: &mut
             password: registration.password,
         },
     );
-    let mut request = Element::bare("iq", crate::protocol::ns::CLIENT);
-    for name in ["id", "to"] {
-        if let Some(value) = iq.attr(name) {
-            crate::protocol::stanza::set_attribute(&mut request, name, value);
-        }
-    }
+    let request = addressing_of(iq);
     State::AwaitAccount(Box::new(AwaitAccount { login, token, request }))
 }
 
