@@ -21,5 +21,7 @@ pub mod state_dir;
 pub mod supervise;
 #[cfg(feature = "agent")]
 pub mod systemid_file;
+#[cfg(feature = "dispatcher")]
+pub mod vault;
 #[cfg(feature = "agent")]
 pub mod xmlrpc_client;

@@ -14,3 +14,4 @@ pub mod store;
 pub mod systemid;
 pub mod tls;
 pub mod transport;
+pub mod vault;

@@ -95,6 +95,9 @@ settings! {
         lease: Duration = Some("60s"), Restart;
         /// How often an action whose check fails is tried before it counts as failed.
         max_tries: NonZeroU32 = Some("5"), Restart;
+        /// For tests of a deployment only: what the pauses between requests that are no settings (15 s, 60 s, 15 min and
+        /// 30 min of the push life cycle) are divided by.
+        pause_divisor: NonZeroU32 = Some("1"), Restart;
         /// How long finished requests and runs are kept for `actions` and `status`.
         history_retention: Duration = Some("30d"), Restart;
     }
@@ -105,6 +108,9 @@ settings! {
     pub struct AccountSettings in "accounts." {
         /// Whether new accounts can be registered. Without, only agents that have one can log in.
         registration_open: bool = Some("true"), Restart;
+        /// Whether existing agents may log in by digest. Their passwords are then kept, encrypted with a key in
+        /// `passwords.key` in `data_dir`; without, that file is removed. Agents log in with the password inside TLS otherwise.
+        digest_login: bool = Some("false"), Restart;
         /// How long an account may exist without belonging to a registered system.
         expire_after: Duration = Some("24h"), Restart;
     }

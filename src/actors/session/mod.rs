@@ -43,6 +43,7 @@ use crate::ports::accounts::Accounts;
 use crate::ports::clock::{Clock, Entropy};
 use crate::ports::push::PushStore;
 use crate::ports::transport::Connection;
+use crate::ports::vault::Vault;
 use crate::protocol::ns;
 use crate::protocol::osa::dispatcher_talk::{self, DispatcherTalk};
 use crate::protocol::stream::server::{ClientActivity, ServerConfig, ServerEvent, ServerStream};
@@ -59,6 +60,8 @@ pub struct SessionParts {
     pub dispatcher: Arc<str>,
     /// Accounts.
     pub accounts: Arc<dyn Accounts>,
+    /// Keeps the passwords of new accounts, where agents may log in by digest.
+    pub vault: Option<Arc<dyn Vault>>,
     /// Registrations, by JID and by name.
     pub registrations: Arc<dyn PushStore>,
     /// The wall clock.

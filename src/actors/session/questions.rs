@@ -55,7 +55,7 @@ async fn read_verifiers(parts: &SessionParts, username: &AccountName) -> Answer 
         }
     };
     match account.verifiers.parse() {
-        Ok(verifiers) => Answer::Verifiers(Some(Box::new(verifiers))),
+        Ok(verifiers) => Answer::Verifiers(Some(Box::new(unseal(parts, username, verifiers)))),
         Err(error) => {
             tracing::error!(event = "account_damaged", account = username.as_str(), error = %error, "reset the account");
             Answer::Unavailable
@@ -63,8 +63,19 @@ async fn read_verifiers(parts: &SessionParts, username: &AccountName) -> Answer 
     }
 }
 
+/// Adds the password, where it is kept and a digest may be checked with it.
+fn unseal(parts: &SessionParts, username: &AccountName, verifiers: Verifiers) -> Verifiers {
+    let sealed = parts.vault.as_deref().zip(verifiers.sealed_password());
+    match sealed.and_then(|(vault, sealed)| vault.open(username.as_str(), sealed)) {
+        Some(password) => verifiers.with_password(password),
+        None => verifiers,
+    }
+}
+
 async fn create_account(parts: &SessionParts, username: &AccountName, password: Secret) -> Answer {
-    let Some(verifiers) = derive(parts, password).await else {
+    let sealed = parts.vault.as_deref();
+    let sealed = sealed.and_then(|vault| vault.seal(username.as_str(), &password));
+    let Some(verifiers) = derive(parts, password, sealed).await else {
         return Answer::Unavailable;
     };
     let now = parts.clock.now();
@@ -82,7 +93,7 @@ async fn create_account(parts: &SessionParts, username: &AccountName, password: 
 }
 
 /// Computes verifiers on a thread of its own, a few at once: it takes milliseconds.
-async fn derive(parts: &SessionParts, password: Secret) -> Option<String> {
+async fn derive(parts: &SessionParts, password: Secret, sealed: Option<String>) -> Option<String> {
     let permit = Arc::clone(&parts.derivations).acquire_owned().await.ok()?;
     let mut salts = Salts {
         sha256: [0; 16],
@@ -99,7 +110,10 @@ async fn derive(parts: &SessionParts, password: Secret) -> Option<String> {
     let derived = tokio::task::spawn_blocking(move || {
         let verifiers = Verifiers::derive(&password, &salts, iterations);
         drop(permit);
-        verifiers.map(|verifiers| verifiers.to_stored())
+        verifiers.map(|verifiers| match sealed {
+            Some(sealed) => verifiers.with_sealed_password(sealed).to_stored(),
+            None => verifiers.to_stored(),
+        })
     });
     derived.await.ok()?.ok()
 }

@@ -24,6 +24,7 @@ use crate::ports::service::Service;
 use crate::ports::store::Store;
 use crate::ports::tls::Certificates;
 use crate::ports::transport::{HANDSHAKE_TURNS, Listener};
+use crate::ports::vault::Vault;
 use crate::protocol::stream::server::ServerConfig;
 use crate::settings::dispatcher::{DispatcherSettings, PushSettings};
 
@@ -63,6 +64,8 @@ pub struct Adapters {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// Keeps passwords, if agents may log in by digest.
+    pub vault: Option<Arc<dyn Vault>>,
     /// The certificates in use.
     pub certificates: Arc<dyn Certificates>,
     /// Where agents connect.
@@ -171,6 +174,7 @@ fn policy(push: &PushSettings) -> PushPolicy {
         notify_threshold: push.notify_threshold.map(|limit| limit.get() as usize),
         slot_age: push.slot_age,
         pushes_per_second: push.pushes_per_second.map(std::num::NonZero::get),
+        pause_divisor: push.pause_divisor.get(),
     }
 }
 
@@ -180,6 +184,7 @@ fn tls_supervisor(adapters: Adapters, addresses: &Addresses, threads: &Threads, 
         dispatcher: format!("{}/{}", config.dispatcher, config.dispatcher_resource).into(),
         config: Arc::new(config),
         accounts: Arc::clone(&adapters.store) as _,
+        vault: adapters.vault,
         registrations: adapters.store as _,
         clock: adapters.clock,
         entropy: adapters.entropy,

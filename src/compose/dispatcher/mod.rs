@@ -14,6 +14,7 @@ mod detach;
 mod error;
 mod housekeeping;
 mod live;
+mod passwords;
 mod port_holder;
 mod reload;
 mod running;

@@ -14,7 +14,7 @@ use super::actors::{self, Adapters, Addresses, Services, Threads};
 use super::housekeeping::Housekeeping;
 use super::live::Live;
 use super::reload::Reloading;
-use super::{ServeError, authority_files, decoy, server_files, sockets};
+use super::{ServeError, authority_files, decoy, passwords, server_files, sockets};
 use crate::actors::poller::messages::{DescribeSystems, LookForChanges};
 use crate::actors::supervision::{GaveUp, StopChildren, Supervisor};
 use crate::actors::tls_supervisor::Roster;
@@ -32,6 +32,7 @@ use crate::net::tls::ServerTls;
 use crate::ports::clock::Clock;
 use crate::ports::push::PushStore;
 use crate::ports::transport::{HANDSHAKE_TURNS, Listener};
+use crate::ports::vault::Vault;
 use crate::protocol::stream::server::ServerConfig;
 use crate::settings::Loaded;
 use crate::settings::dispatcher::{DispatcherFlags, DispatcherSettings};
@@ -126,6 +127,7 @@ struct Ground {
     registration: Vec<Arc<dyn Listener>>,
     control: ControlListener,
     streams: ServerConfig,
+    vault: Option<Arc<dyn Vault>>,
     limits: AdmissionLimits,
     incarnation: Incarnation,
 }
@@ -151,6 +153,7 @@ impl Ground {
         let incarnation = store.start_node(settings.hostname.as_str(), now).await?;
         Ok(Self {
             streams: streams(settings)?,
+            vault: passwords::vault(settings)?,
             limits,
             tls,
             store,
@@ -203,6 +206,7 @@ impl Ground {
             roster,
             incarnation: self.incarnation,
             streams: self.streams,
+            vault: self.vault,
         };
         actors::start(settings, adapters, services, addresses, threads)
     }

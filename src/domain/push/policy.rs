@@ -30,6 +30,15 @@ pub struct Policy {
     pub slot_age: Duration,
     /// How many requests may be claimed in a second; `None` is unlimited.
     pub pushes_per_second: Option<u32>,
+    /// What the pauses below are divided by: 1, unless a test has no time for them.
+    pub pause_divisor: u32,
+}
+
+impl Policy {
+    /// A pause as this policy keeps it.
+    pub(super) fn shortened(&self, pause: Duration) -> Duration {
+        pause / self.pause_divisor.max(1)
+    }
 }
 
 impl Default for Policy {
@@ -41,6 +50,7 @@ impl Default for Policy {
             notify_threshold: None,
             slot_age: 30 * MINUTE,
             pushes_per_second: None,
+            pause_divisor: 1,
         }
     }
 }

@@ -299,7 +299,8 @@ impl SystemPush {
 
     fn pause_for(&mut self, reason: WaitReason, turn: &mut Turn<'_>, adjust: impl FnOnce(Duration) -> Duration) {
         let step = self.steps.advance(reason);
-        let until = turn.now + adjust(policy::backoff(reason).after(u32::from(step) + 1));
+        let pause = policy::backoff(reason).after(u32::from(step) + 1);
+        let until = turn.now + adjust(turn.policy.shortened(pause));
         self.set_wait(Some(Wait { until, reason, step }), turn);
     }
 

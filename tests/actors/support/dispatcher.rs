@@ -158,6 +158,7 @@ impl Dispatcher {
                 dispatcher: format!("{}/{}", config.dispatcher, config.dispatcher_resource).into(),
                 config: Arc::new(config),
                 accounts: Arc::clone(&store) as _,
+                vault: None,
                 registrations: Arc::clone(&store) as _,
                 clock: Arc::new(RuntimeClock::start()),
                 entropy: Arc::new(Counting(AtomicU64::new(1))),

@@ -68,10 +68,11 @@ impl SystemPush {
         if turn.policy.authority == Authority::Satellite {
             return;
         }
+        let gap = turn.policy.shortened(policy::DELIVERED_GAP);
         let mut delivered: Vec<CoveredAction> = Vec::new();
         for tracked in self.actions.iter_mut().filter(|tracked| tracked.request == number) {
             let first = *tracked.answered.get_or_insert(turn.now);
-            if turn.now.saturating_since(first) >= policy::DELIVERED_GAP {
+            if turn.now.saturating_since(first) >= gap {
                 delivered.push(tracked.covered());
             }
         }
@@ -98,7 +99,7 @@ impl SystemPush {
         };
         let second_answer_counts = reason == WaitReason::StillQueued && turn.policy.authority == Authority::Dispatcher;
         let least = if second_answer_counts {
-            policy::DELIVERED_GAP
+            turn.policy.shortened(policy::DELIVERED_GAP)
         } else {
             Duration::ZERO
         };
@@ -180,7 +181,7 @@ impl SystemPush {
                 self.pause_unanswered(turn);
             }
             Hearing::Responsive(_) => {
-                self.hearing = Hearing::Pinged(turn.now + policy::PING_TIMEOUT);
+                self.hearing = Hearing::Pinged(turn.now + turn.policy.shortened(policy::PING_TIMEOUT));
                 turn.effects.push(Effect::Ping {
                     system: self.id,
                     connection: self.connection,

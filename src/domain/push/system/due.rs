@@ -25,7 +25,7 @@ impl SystemPush {
             return None;
         }
         let at = match self.reboot_picked_up() {
-            Some(since) => self.due_in_reboot(since),
+            Some(since) => self.due_in_reboot(since, policy),
             None => self.actions.iter().map(|tracked| self.due_at(tracked, policy)).min()?,
         };
         Some(Due {
@@ -41,29 +41,29 @@ impl SystemPush {
 
     /// The actions a request made now would cover.
     pub(super) fn due_actions<'a>(&'a self, turn: &Turn<'_>) -> impl Iterator<Item = &'a Tracked> {
-        let (now, authority) = (turn.now, turn.policy.authority);
+        let (now, policy) = (turn.now, turn.policy);
         let rebooting = self.is_rebooting();
         self.actions
             .iter()
-            .filter(move |tracked| rebooting || self.eligible_at(tracked, authority) <= now)
+            .filter(move |tracked| rebooting || self.eligible_at(tracked, policy) <= now)
     }
 
     /// When the action itself is due, pauses aside.
-    fn eligible_at(&self, tracked: &Tracked, authority: Authority) -> Timestamp {
+    fn eligible_at(&self, tracked: &Tracked, policy: &Policy) -> Timestamp {
         let earliest = tracked.action.version.earliest;
-        match (tracked.action.progress, authority) {
+        match (tracked.action.progress, policy.authority) {
             (Progress::Queued, _) | (Progress::PickedUp(_), Authority::Dispatcher) => earliest,
             (Progress::PickedUp(since), Authority::Satellite) => {
                 if self.wait.is_some_and(|wait| wait.reason == WaitReason::LeftBehind) {
                     return earliest;
                 }
-                self.last_change.map_or(since, |change| change.max(since)) + policy::STUCK_AFTER
+                self.last_change.map_or(since, |change| change.max(since)) + policy.shortened(policy::STUCK_AFTER)
             }
         }
     }
 
     fn due_at(&self, tracked: &Tracked, policy: &Policy) -> Timestamp {
-        let eligible = self.eligible_at(tracked, policy.authority);
+        let eligible = self.eligible_at(tracked, policy);
         // The pick-up gave the row a new version, but there is nothing new to do.
         let picked_up = policy.authority == Authority::Satellite && tracked.action.progress != Progress::Queued;
         if self.hearing == Hearing::Unresponsive || picked_up || !tracked.is_uncovered() {
@@ -84,16 +84,16 @@ impl SystemPush {
         });
         let last = picked_up.max()?;
         let ended_since = self.last_change.is_some_and(|change| change > last);
-        (!ended_since).then_some(last + policy::STUCK_AFTER)
+        (!ended_since).then_some(last + policy.shortened(policy::STUCK_AFTER))
     }
 
     /// One request for a session that had none, then one 30 min after the pick-up and on with doubling pauses: only a check
     /// can end a reboot.
-    fn due_in_reboot(&self, since: Timestamp) -> Timestamp {
+    fn due_in_reboot(&self, since: Timestamp, policy: &Policy) -> Timestamp {
         if !self.asked {
             return since;
         }
-        let first = since + policy::STUCK_AFTER;
+        let first = since + policy.shortened(policy::STUCK_AFTER);
         match self.wait {
             Some(wait) if wait.reason == WaitReason::Rebooting => wait.until.max(first),
             Some(_) | None => first,
@@ -139,7 +139,7 @@ impl SystemPush {
         let answered = self
             .last_answer
             .filter(|_| self.kind == AgentKind::Existing)
-            .map(|at| at + policy::EXISTING_SLOT);
+            .map(|at| at + policy.shortened(policy::EXISTING_SLOT));
         let picked_up = self
             .actions
             .iter()
