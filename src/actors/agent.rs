@@ -10,6 +10,7 @@ use super::connector::{Connector, ConnectorParts, ReconnectPolicy};
 use super::enroller::{AgentServer, Enroller, EnrollerParts};
 use super::supervision::{ChildSpec, LiveAddr, Policy};
 use crate::ports::account_file::AccountFile;
+use crate::ports::agent_status::StatusBoard;
 use crate::ports::check_launcher::CheckLauncher;
 use crate::ports::clock::{Clock, Entropy};
 use crate::ports::systemid::SystemidSource;
@@ -35,6 +36,8 @@ pub struct AgentParts {
     pub reconnect: ReconnectPolicy,
     /// Longest time without a byte from the server.
     pub silence_timeout: Duration,
+    /// Where it is shown how the agent is.
+    pub status: Arc<dyn StatusBoard>,
 }
 
 /// Where an agent's actors are found.
@@ -90,6 +93,7 @@ impl AgentActors {
             reconnect: parts.reconnect,
             silence_timeout: parts.silence_timeout,
             enroller: self.enroller.clone(),
+            status: Arc::clone(&parts.status),
             check_runner: self.check_runner.clone(),
         }
     }
@@ -99,6 +103,7 @@ impl AgentActors {
             launcher: Arc::clone(&parts.launcher),
             entropy: Arc::clone(&parts.entropy),
             connector: self.connector.clone(),
+            status: Arc::clone(&parts.status),
             enabled: parts.checks_enabled,
         }
     }
@@ -110,6 +115,7 @@ impl AgentActors {
             account: Arc::clone(&parts.account),
             entropy: Arc::clone(&parts.entropy),
             backoff: parts.reconnect.backoff,
+            status: Arc::clone(&parts.status),
             connector: self.connector.clone(),
             check_runner: self.check_runner.clone(),
         }

@@ -11,3 +11,4 @@ pub mod dispatcher;
 pub mod process;
 #[cfg(feature = "swarm")]
 pub mod swarm;
+pub mod time;

@@ -18,6 +18,8 @@ pub mod start_checks;
 #[cfg(feature = "agent")]
 pub mod state_dir;
 #[cfg(feature = "agent")]
+pub mod status_file;
+#[cfg(feature = "agent")]
 pub mod supervise;
 #[cfg(feature = "agent")]
 pub mod systemid_file;

@@ -2,6 +2,7 @@
 
 pub mod account_file;
 pub mod accounts;
+pub mod agent_status;
 pub mod check_launcher;
 pub mod clock;
 pub mod file_error;

@@ -84,6 +84,37 @@ async fn request_is_answered_run_reported_and_forgotten_when_recorded() {
 }
 
 #[actix::test]
+async fn agent_shows_how_its_connection_is_and_why_it_is_not() {
+    let dispatcher = Dispatcher::for_agents().await;
+    let agent = idle(&dispatcher).await;
+    let first = agent.status.take();
+    let connecting = first.get(1).cloned().expect("it connected");
+    agent.dialer.failures.store(1, Ordering::SeqCst);
+    let username = agent.last_jid().expect("registered");
+    let username = username.split('@').next().expect("a node").to_owned();
+
+    let router = &dispatcher.router;
+    router
+        .send(EndAccountSessions { username })
+        .await
+        .expect("the router lives");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    push(&dispatcher, SYSTEM, 1).await;
+    agent.launcher.end(3);
+    settle().await;
+
+    assert_eq!(first[2..], ["logged in", "linked", "Exited(0)"], "{first:?}");
+    assert!(connecting.starts_with("connecting to "), "{connecting}");
+    let then = agent.status.take();
+    let [down, again, failed, rest @ ..] = then.as_slice() else {
+        panic!("{then:?}")
+    };
+    assert!(down.starts_with("down: ") && failed.starts_with("down: "), "{then:?}");
+    let wanted = [connecting.as_str(), "logged in", "linked", "request 1", "Exited(3)"];
+    assert_eq!((again.as_str(), rest), (wanted[0], &wanted.map(str::to_owned)[..]));
+}
+
+#[actix::test]
 async fn requests_during_a_run_lead_to_one_more() {
     let dispatcher = Dispatcher::for_agents().await;
     let agent = idle(&dispatcher).await;

@@ -176,6 +176,17 @@ impl Home {
         Process(child)
     }
 
+    /// What `osad status` says.
+    pub fn status(&self) -> Value {
+        let output = command(env!("CARGO_BIN_EXE_osad"))
+            .args(["status", "--json", "--config"])
+            .arg(self.path("osad.toml"))
+            .envs(self.environment())
+            .output()
+            .unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
     /// What the check command wrote down.
     pub fn runs(&self) -> String {
         fs::read_to_string(self.path("runs")).unwrap_or_default()

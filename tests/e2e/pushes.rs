@@ -1,11 +1,13 @@
 //! From a scheduled action to a finished check, through the deaths of everybody involved.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use osa::net::ca::{AuthorityFiles, create_authority, issue_server};
 use osa::net::tls::ServerFiles;
 use osa::ports::clock::Clock;
+use serde_json::Value;
 
 use crate::agents::{Home, Logged, copy, schedule, site_with_ports, states};
 use crate::site::Site;
@@ -30,6 +32,47 @@ fn action_starts_a_check_and_is_completed_by_it() {
 
     assert_eq!(states(&site, action), ["completed"]);
     assert_eq!(home.runs().matches("finished").count(), before + 1);
+}
+
+/// Asks the agent how it is until it says so.
+fn status_when(home: &Home, wanted: impl Fn(&Value) -> bool) -> Value {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let status = home.status();
+        if wanted(&status) {
+            return status;
+        }
+        assert!(Instant::now() < end, "{status}");
+    }
+}
+
+#[test]
+fn agent_says_whether_it_is_linked_and_why_not() {
+    let (site, mut dispatcher, home, mut agent) = one_agent();
+    fs::write(home.path("exit"), "3").unwrap();
+    schedule(&site, &["client"]);
+
+    let linked = status_when(&home, |status| status["last_run"]["exit"] == 3);
+    dispatcher.process.kill();
+    let cut = status_when(&home, |status| status["link"]["failure"].is_object());
+    agent.kill();
+    let dead = home.status();
+
+    assert_eq!(
+        (&linked["running"], &linked["link"]["state"]),
+        (&true.into(), &"linked".into())
+    );
+    assert!(
+        linked["link"]["server"] == "localhost" && linked["last_request"]["number"].is_i64(),
+        "{linked}"
+    );
+    assert_ne!(cut["link"]["state"], "linked");
+    assert!(
+        cut["link"]["since"].as_str() > linked["link"]["since"].as_str(),
+        "{cut}"
+    );
+    assert_eq!((&dead["running"], &dead["link"]), (&false.into(), &Value::Null));
+    assert_eq!(dead["last_run"]["exit"], 3);
 }
 
 /// Kills the dispatcher when it has recorded this step of a push, and starts it again.
@@ -88,6 +131,10 @@ fn agent_killed_in_a_check_still_reports_its_result() {
     fs::write(home.path("exit"), "0").unwrap();
     let action = schedule(&site, &["client"]);
     dispatcher.wait_for("step_recorded", "Started");
+    // The report may be quicker than the shell.
+    while !home.runs().ends_with("started\n") {
+        std::thread::yield_now();
+    }
     agent.kill();
     let started = home.runs().matches("started").count();
 

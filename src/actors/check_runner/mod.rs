@@ -27,6 +27,7 @@ use crate::domain::check::{CheckCore, CheckInput, CheckOutput};
 use crate::domain::ids::RunId;
 use crate::domain::push::client::{Announcement, RunStart};
 use crate::domain::time::Timestamp;
+use crate::ports::agent_status::StatusBoard;
 use crate::ports::check_launcher::{CheckLauncher, LaunchError, Recovery, RunEnding};
 use crate::ports::clock::Entropy;
 use crate::protocol::agent::Telling;
@@ -52,6 +53,8 @@ pub struct CheckRunnerParts {
     pub connector: LiveAddr<Connector>,
     /// The setting `run_rhn_check`.
     pub enabled: bool,
+    /// Where it is shown how things are.
+    pub status: Arc<dyn StatusBoard>,
 }
 
 /// The actor; see the [module](self).
@@ -201,6 +204,7 @@ impl CheckRunner {
         let elapsed_ms = u64::try_from(ended.run_time.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(event = "check_ended", run_id = %ended.run, end = ?ended.end, elapsed_ms);
         self.decide(CheckInput::RunEnded(ended), ctx);
+        self.parts.status.run_ended(ended);
     }
 
     fn tell(&self, telling: Telling) {
@@ -247,8 +251,13 @@ impl Handler<CheckEvent> for CheckRunner {
 
     fn handle(&mut self, CheckEvent(input): CheckEvent, ctx: &mut Self::Context) {
         // Before the traces are read nobody can say whether a run is in progress; the dispatcher asks again.
-        if self.recovered {
-            self.decide(input, ctx);
+        if !self.recovered {
+            return;
+        }
+        self.decide(input.clone(), ctx);
+        // After the check was started, which is more urgent.
+        if let CheckInput::RequestReceived(number) = input {
+            self.parts.status.request(number);
         }
     }
 }

@@ -53,7 +53,8 @@ impl Ending {
         }
     }
 
-    fn text(&self) -> String {
+    /// In words.
+    pub(super) fn text(&self) -> String {
         match self {
             Self::Stream(end) => end.to_string(),
             Self::Link(error) => error.to_string(),

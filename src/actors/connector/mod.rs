@@ -37,6 +37,7 @@ use crate::actors::enroller::messages::{Cause, EnrolAgain, Enrolled, ReportEnrol
 use crate::actors::enroller::{AgentServer, Enroller};
 use crate::actors::supervision::{ExitGuard, ExitReason, LiveAddr, Shutdown};
 use crate::domain::check::{CheckInput, Dispatcher};
+use crate::ports::agent_status::{LinkStatus, StatusBoard, Trouble};
 use crate::ports::clock::{Clock, Entropy};
 use crate::ports::transport::{Connection, DialError};
 use crate::protocol::agent::Moment;
@@ -69,6 +70,8 @@ pub struct ConnectorParts {
     pub enroller: LiveAddr<Enroller>,
     /// Who runs checks.
     pub check_runner: LiveAddr<CheckRunner>,
+    /// Where it is shown how things are.
+    pub status: Arc<dyn StatusBoard>,
 }
 
 /// The actor; see the [module](self).
@@ -138,6 +141,8 @@ impl Connector {
             .as_ref()
             .and_then(|enrolled| self.parts.servers.get(enrolled.server));
         let Some(server) = server else { return };
+        let name = server.dialer.domain().to_owned();
+        self.parts.status.link(LinkStatus::Connecting { server: name });
         let dialed = server.dialer.dial().into_actor(self);
         self.await_only(
             dialed.map(|dialed, connector, ctx| connector.handle_dialed(dialed, ctx)),
@@ -151,7 +156,7 @@ impl Connector {
             Ok(connection) => self.go_live(connection, ctx),
             Err(error) => {
                 tracing::warn!(event = "connect_failed", %error, attempt = self.reconnect.failures() + 1);
-                self.come_back(None, ctx);
+                self.come_back(error.to_string(), None, ctx);
             }
         }
     }
@@ -182,29 +187,31 @@ impl Connector {
             return ctx.stop();
         }
         match ending.cause() {
-            Some(cause) => self.enrol_again(cause, ctx),
-            None => self.come_back(logged_in, ctx),
+            Some(cause) => self.enrol_again(cause, ending.text(), ctx),
+            None => self.come_back(ending.text(), logged_in, ctx),
         }
     }
 
-    fn come_back(&mut self, logged_in: Option<Duration>, ctx: &mut Context<Self>) {
+    fn come_back(&mut self, reason: String, logged_in: Option<Duration>, ctx: &mut Context<Self>) {
         let wait = self.reconnect.next_wait(logged_in, u32::from_ne_bytes(self.random()));
         if self.parts.servers.len() > 1 && self.reconnect.failures().is_multiple_of(FAILURES_BEFORE_FAILOVER) {
-            return self.enrol_again(Cause::Unreachable, ctx);
+            return self.enrol_again(Cause::Unreachable, reason, ctx);
         }
-        self.dial_after(wait, ctx);
+        self.dial_after(wait, reason, ctx);
     }
 
-    fn enrol_again(&mut self, cause: Cause, ctx: &mut Context<Self>) {
+    fn enrol_again(&mut self, cause: Cause, reason: String, ctx: &mut Context<Self>) {
         if self.parts.enroller.try_send(EnrolAgain(cause)).is_err() {
             tracing::warn!(event = "enrolment_not_asked", retry_ms = ENROLMENT_PATIENCE.as_millis());
         }
         if self.live.is_none() {
-            self.dial_after(ENROLMENT_PATIENCE, ctx);
+            self.dial_after(ENROLMENT_PATIENCE, reason, ctx);
         }
     }
 
-    fn dial_after(&mut self, wait: Duration, ctx: &mut Context<Self>) {
+    fn dial_after(&mut self, wait: Duration, reason: String, ctx: &mut Context<Self>) {
+        let retry_in = wait;
+        self.parts.status.link(LinkStatus::Down(Trouble { reason, retry_in }));
         let waited = tokio::time::sleep(wait).into_actor(self);
         self.await_only(waited.map(|(), connector, ctx| connector.dial(ctx)), ctx);
     }

@@ -14,6 +14,7 @@ use crate::actors::check_runner::messages::Announce;
 use crate::actors::wire::Progress;
 use crate::domain::check::{CheckInput, Dispatcher};
 use crate::domain::push::client::Announcement;
+use crate::ports::agent_status::LinkStatus;
 use crate::protocol::agent::{LinkEvent, LinkOutput};
 
 /// Bytes read at once; a server says little at a time.
@@ -170,6 +171,7 @@ impl Connector {
                     live.dispatcher = Some(dispatcher);
                     live.doubt_at = None;
                 }
+                self.parts.status.link(LinkStatus::Linked);
                 self.notify(CheckInput::LinkUp(dispatcher), ctx);
             }
             LinkEvent::ClockOff => self.close_for(Ending::ClockOff),
@@ -181,6 +183,8 @@ impl Connector {
         let Some(live) = &mut self.live else { return };
         live.logged_in_at = Some(tokio::time::Instant::now().into_std());
         tracing::info!(event = "connected", jid, registered, peer_addr = %live.link.peer_addr());
+        let address = live.link.peer_addr().to_string();
+        self.parts.status.link(LinkStatus::LoggedIn { address });
         if self.enrolled.as_ref().is_some_and(|enrolled| enrolled.jid != jid) {
             return self.close_for(Ending::OtherJid(jid));
         }

@@ -23,6 +23,7 @@ use crate::actors::supervision::{ExitGuard, ExitReason, LiveAddr, Shutdown};
 use crate::domain::backoff::Backoff;
 use crate::domain::check::CheckInput;
 use crate::ports::account_file::{AccountFile, OpenedAccount, Renewal};
+use crate::ports::agent_status::{StatusBoard, Trouble};
 use crate::ports::clock::Entropy;
 use crate::ports::registrar::{Registrar, Registration};
 use crate::ports::systemid::{FileMark, SystemidSource};
@@ -62,6 +63,8 @@ pub struct EnrollerParts {
     pub connector: LiveAddr<Connector>,
     /// Who has to forget request numbers of another system.
     pub check_runner: LiveAddr<CheckRunner>,
+    /// Where it is shown how things are.
+    pub status: Arc<dyn StatusBoard>,
 }
 
 /// The actor; see the [module](self).
@@ -172,6 +175,7 @@ impl Enroller {
             drift_ms = registration.drift_millis,
             dispatchers = registration.dispatchers.len()
         );
+        self.parts.status.registration(None);
         self.plan.registered(registration);
     }
 
@@ -222,7 +226,12 @@ impl Enroller {
     fn fail(&mut self, error: &dyn std::fmt::Display, ctx: &mut Context<Self>) {
         let wait = self.next_wait();
         tracing::warn!(event = "enrolment_failed", %error, attempt = self.failures, retry_ms = wait.as_millis());
+        self.show_failure(error.to_string(), wait);
         self.pause(wait, ctx);
+    }
+
+    fn show_failure(&self, reason: String, retry_in: Duration) {
+        self.parts.status.registration(Some(Trouble { reason, retry_in }));
     }
 
     fn next_wait(&mut self) -> Duration {
@@ -241,7 +250,9 @@ impl Enroller {
         self.mark = self.parts.systemid.mark();
         match self.parts.systemid.read() {
             Ok(systemid) => {
-                self.complaint = None;
+                if self.complaint.take().is_some() {
+                    self.parts.status.registration(None);
+                }
                 if self.plan.systemid() != Some(&systemid) {
                     self.plan.systemid_read(systemid);
                 }
@@ -251,6 +262,7 @@ impl Enroller {
                 let complaint = error.to_string();
                 if self.complaint.as_ref() != Some(&complaint) {
                     tracing::error!(event = "systemid_unusable", %error);
+                    self.show_failure(complaint.clone(), WATCH_INTERVAL);
                     self.complaint = Some(complaint);
                 }
                 false

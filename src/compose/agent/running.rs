@@ -22,6 +22,7 @@ use crate::host::check_runs::CheckRuns;
 use crate::host::clock::{OsEntropy, SystemClock};
 use crate::host::start_checks;
 use crate::host::state_dir::StateDir;
+use crate::host::status_file::StatusFile;
 use crate::host::systemid_file::SystemidFile;
 use crate::host::xmlrpc_client::XmlRpcClient;
 use crate::net::dialer::{Keepalive, TcpDialer};
@@ -158,12 +159,14 @@ fn parts(settings: &AgentSettings) -> Result<AgentParts, AgentError> {
     let command = &settings.check.command;
     let program = command.program.to_string_lossy().into_owned();
     let command = [program].into_iter().chain(command.arguments.clone()).collect();
+    let state = StateDir::open(&settings.state_dir)?;
+    let status = StatusFile::new(&state, Arc::clone(&clock) as _);
     let (auth_file, machine_id) = (settings.auth_file.clone(), settings.machine_id_path.clone());
     Ok(AgentParts {
         servers: servers.collect(),
         systemid: Arc::new(SystemidFile::new(settings.systemid.clone())),
         account: Arc::new(AuthFile::new(auth_file, machine_id, Arc::clone(&entropy) as _)),
-        launcher: Arc::new(CheckRuns::new(StateDir::open(&settings.state_dir)?, command)),
+        launcher: Arc::new(CheckRuns::new(state, command)),
         clock,
         entropy,
         checks_enabled: settings.check.enabled,
@@ -175,6 +178,7 @@ fn parts(settings: &AgentSettings) -> Result<AgentParts, AgentError> {
             stable_after: settings.reconnect.stable_after,
         },
         silence_timeout: settings.silence_timeout,
+        status: Arc::new(status),
     })
 }
 

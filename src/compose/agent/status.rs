@@ -2,10 +2,15 @@
 
 use std::path::Path;
 
+use serde_json::{Value, json};
+
 use super::arguments::PlainArgs;
 use super::error::AgentError;
 use super::print;
+use crate::compose::time::Time;
+use crate::domain::time::Timestamp;
 use crate::host::state_dir::{StateDir, StateDirError};
+use crate::host::status_file::{self, AgentRecord, Failure, LinkState};
 use crate::ports::file_error::FileError;
 use crate::settings::agent::AgentSettings;
 use crate::settings::legacy::credentials::Credentials;
@@ -22,31 +27,120 @@ struct Runs {
     unreported: usize,
 }
 
-/// Says whether the agent runs, under which account, and how many runs it has in hand.
+/// All that is found.
+struct Found {
+    running: bool,
+    account: Option<String>,
+    runs: Runs,
+    /// By the agent that runs, or by the last one.
+    record: Option<AgentRecord>,
+}
+
+/// Says whether the agent runs and is linked, under which account, and how many runs it has in hand.
 pub fn status(args: &PlainArgs) -> Result<u8, AgentError> {
     let settings = AgentSettings::load(&args.config.flags(), std::env::vars())?.settings;
-    let running = is_running(&settings.state_dir)?;
     let account = std::fs::read_to_string(&settings.auth_file).ok();
-    let account = account
-        .and_then(|text| Credentials::parse(&text).ok().flatten())
-        .map(|found| found.username);
-    let runs = count(&settings.state_dir);
+    let account = account.and_then(|text| Credentials::parse(&text).ok().flatten());
+    let found = Found {
+        running: is_running(&settings.state_dir)?,
+        account: account.map(|found| found.username),
+        runs: count(&settings.state_dir),
+        record: status_file::read(&settings.state_dir),
+    };
     if args.json {
-        let report = serde_json::json!({
-            "running": running,
-            "account": account,
-            "runs": { "begun": runs.begun, "unreported": runs.unreported },
-        });
-        print(&report.to_string());
+        print(&found.as_json().to_string());
     } else {
-        print(if running { "osad runs" } else { "osad does not run" });
-        print(&format!("account: {}", account.as_deref().unwrap_or("none yet")));
-        print(&format!(
-            "checks: {} begun, {} ended and not yet reported",
-            runs.begun, runs.unreported
-        ));
+        found.lines().iter().for_each(|line| print(line));
     }
-    Ok(if running { 0 } else { EXIT_NOT_RUNNING })
+    Ok(if found.running { 0 } else { EXIT_NOT_RUNNING })
+}
+
+impl Found {
+    /// What an agent that does not run said of its connection is of no interest.
+    fn live(&self) -> Option<&AgentRecord> {
+        self.record.as_ref().filter(|_| self.running)
+    }
+
+    fn as_json(&self) -> Value {
+        let last_request = self.record.as_ref().and_then(|record| record.last_request.as_ref());
+        let last_run = self.record.as_ref().and_then(|record| record.last_run.as_ref());
+        json!({
+            "running": self.running,
+            "pid": self.live().map(|record| record.pid),
+            "account": self.account,
+            "link": self.live().map(|AgentRecord { link, .. }| json!({
+                "state": link.state,
+                "since": time(link.since),
+                "server": link.server,
+                "address": link.address,
+                "failure": link.failure.as_ref().map(failure_json),
+            })),
+            "registration_failure": self.live().and_then(|record| record.registration.as_ref()).map(failure_json),
+            "last_request": last_request.map(|request| json!({ "number": request.number, "at": time(request.at) })),
+            "last_run": last_run.map(|run| json!({ "exit": run.exit, "at": time(run.at), "run_time_ms": run.run_time })),
+            "runs": { "begun": self.runs.begun, "unreported": self.runs.unreported },
+        })
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let mut lines = vec![match self.live() {
+            Some(record) => format!("osad runs, process {}", record.pid),
+            None if self.running => "osad runs".to_owned(),
+            None => "osad does not run".to_owned(),
+        }];
+        lines.push(format!("account: {}", self.account.as_deref().unwrap_or("none yet")));
+        lines.extend(self.live().map(link_line));
+        if let Some(failure) = self.live().and_then(|record| record.registration.as_ref()) {
+            lines.push(format!("registration: failed: {}", failure_text(failure)));
+        }
+        if let Some(request) = self.record.as_ref().and_then(|record| record.last_request.as_ref()) {
+            let number = request.number.map(|number| format!("{number}, ")).unwrap_or_default();
+            lines.push(format!("last request: {number}{}", time(request.at).local()));
+        }
+        if let Some(run) = self.record.as_ref().and_then(|record| record.last_run.as_ref()) {
+            let exit = run.exit.map_or("lost".to_owned(), |exit| format!("exit status {exit}"));
+            let (at, run_time) = (time(run.at).local(), run.run_time);
+            lines.push(format!("last check: {exit}, {at}, after {run_time} ms"));
+        }
+        let Runs { begun, unreported } = self.runs;
+        lines.push(format!(
+            "checks: {begun} begun, {unreported} ended and not yet reported"
+        ));
+        lines
+    }
+}
+
+fn link_line(AgentRecord { link, .. }: &AgentRecord) -> String {
+    let (server, since) = (link.server.as_deref().unwrap_or("a server"), time(link.since).local());
+    let state = match link.state {
+        LinkState::Linked => {
+            let address = link.address.as_deref().unwrap_or("no address");
+            return format!("link: to {server} ({address}), since {since}");
+        }
+        LinkState::Registering => "registering".to_owned(),
+        LinkState::Connecting => format!("connecting to {server}"),
+        LinkState::LoggedIn => format!("logged in to {server}, whose dispatcher has not answered"),
+        LinkState::Waiting => format!("waiting to connect to {server} again"),
+    };
+    let why = link
+        .failure
+        .as_ref()
+        .map(|failure| format!(": {}", failure_text(failure)));
+    format!("link: none since {since}; {state}{}", why.unwrap_or_default())
+}
+
+fn failure_text(failure: &Failure) -> String {
+    // Servers have a say in it, and nothing in it may move the cursor.
+    let reason = failure.reason.replace(char::is_control, " ");
+    format!("{reason}; next try {}", time(failure.retry_at).local())
+}
+
+fn failure_json(failure: &Failure) -> Value {
+    json!({ "reason": failure.reason, "retry_at": time(failure.retry_at) })
+}
+
+fn time(millis: i64) -> Time {
+    Time(Timestamp::from_millis(millis))
 }
 
 /// An agent holds the lock of its state directory.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::compose::control::answers::ActionState;
-use crate::compose::control::time::Time;
+use crate::compose::time::Time;
 use crate::settings::dispatcher::DispatcherFlags;
 use crate::settings::units::parse_duration;
 

@@ -6,7 +6,7 @@ use super::error::CliError;
 use super::{Done, output};
 use crate::compose::control::answers::{Action, Answer, System};
 use crate::compose::control::requests::{ActionQuery, Request};
-use crate::compose::control::time::Time;
+use crate::compose::time::Time;
 
 pub fn systems(args: &PlainArgs) -> Done {
     let Answer::Systems(systems) = ask(&settings(&args.config)?, Request::ListSystems)? else {

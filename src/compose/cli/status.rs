@@ -9,7 +9,7 @@ use super::{Done, lists, output};
 use crate::compose::control::answers::{Answer, RunningStatus, Status};
 use crate::compose::control::explanation::Explained;
 use crate::compose::control::requests::Request;
-use crate::compose::control::time::Time;
+use crate::compose::time::Time;
 use crate::settings::units::format_duration;
 
 /// Exit code of `status` when no dispatcher runs (`EX_UNAVAILABLE`).

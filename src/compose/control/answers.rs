@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::explanation::Explained;
-use super::time::Time;
+use crate::compose::time::Time;
 use crate::domain::time::Timestamp;
 use crate::ports::inventory::{ActionRow, ActionStatus, RequestTrace, SystemRow};
 

@@ -185,7 +185,7 @@ mod tests {
         let schedule = Schedule {
             name: "update".to_owned(),
             systems: Selection::Named(vec!["web-1\n".to_owned()]),
-            at: crate::compose::control::time::Time::parse("2026-11-22T22:00:00Z"),
+            at: crate::compose::time::Time::parse("2026-11-22T22:00:00Z"),
             after: Some(7),
         };
         for request in [

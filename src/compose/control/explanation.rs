@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::answers::{Action, System, Trace};
-use super::time::Time;
 use super::verdict;
+use crate::compose::time::Time;
 use crate::domain::push::client::AgentKind;
 use crate::domain::push::request::OpenRequest;
 use crate::domain::push::system::Snapshot;

@@ -15,5 +15,4 @@ pub mod envelope;
 pub mod explanation;
 pub mod requests;
 pub mod server;
-pub mod time;
 pub mod verdict;

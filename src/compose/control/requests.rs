@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::answers::ActionState;
-use super::time::Time;
+use crate::compose::time::Time;
 
 /// One request of a subcommand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! Why a system is being pushed, or not, in one sentence.
 
 use super::explanation::RivalsView;
-use super::time::Time;
+use crate::compose::time::Time;
 use crate::domain::push::client::Refusal;
 use crate::domain::push::request::{RequestState, Wait, WaitReason};
 use crate::domain::push::system::Snapshot;

@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 use super::dispatcher::{Dispatcher, settle};
 use super::duplex::{Network, Pipe};
+use super::status::ShownStatus;
 use super::store::FakeStore;
 
 const DISPATCHER: &str = "rhn-dispatcher-sat@sat.example.com/superclient";
@@ -319,6 +320,7 @@ pub struct Agent {
     pub dialer: Arc<PipeDialer>,
     pub systemid: Arc<FakeSystemid>,
     pub launcher: Arc<FakeLauncher>,
+    pub status: Arc<ShownStatus>,
     parts: AgentParts,
     supervisor: Option<Addr<Supervisor>>,
     gave_up: Option<oneshot::Receiver<GaveUp>>,
@@ -354,6 +356,7 @@ impl Agent {
             registrar: Arc::clone(&registrar) as _,
             dialer: Arc::clone(&dialer) as _,
         };
+        let status = Arc::new(ShownStatus::default());
         let parts = AgentParts {
             servers: Arc::from([server]),
             systemid: Arc::clone(&systemid) as _,
@@ -370,6 +373,7 @@ impl Agent {
                 stable_after: Duration::from_secs(60),
             },
             silence_timeout: Duration::from_secs(90),
+            status: Arc::clone(&status) as _,
         };
         Self {
             actors: AgentActors::vacant(),
@@ -378,6 +382,7 @@ impl Agent {
             dialer,
             systemid,
             launcher,
+            status,
             parts,
             supervisor: None,
             gave_up: None,

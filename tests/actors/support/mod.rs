@@ -5,4 +5,5 @@ pub mod client;
 pub mod dispatcher;
 pub mod duplex;
 pub mod site;
+pub mod status;
 pub mod store;

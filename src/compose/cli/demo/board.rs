@@ -152,7 +152,7 @@ fn table(actions: &[Action]) -> String {
 mod tests {
     use super::*;
     use crate::compose::control::answers::{Steps, SystemName, Trace};
-    use crate::compose::control::time::Time;
+    use crate::compose::time::Time;
     use crate::domain::time::Timestamp;
 
     fn action(state: ActionState, milliseconds: Steps) -> Action {
