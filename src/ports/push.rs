@@ -9,6 +9,9 @@ use crate::domain::push::request::{Claim, ClaimOutcome, Entry, PushRecord};
 use crate::domain::time::Timestamp;
 use crate::ports::store::StoreError;
 
+/// How many registrations of one JID are looked at: an agent that is registered anew leaves one behind each time.
+pub const CLAIMANTS_MAX: usize = 8;
+
 /// Use cases of the poller and of sessions.
 #[async_trait]
 pub trait PushStore: Send + Sync + 'static {
@@ -17,8 +20,10 @@ pub trait PushStore: Send + Sync + 'static {
     /// that neither a power cut nor a restored backup lets an old report be taken for a new one.
     async fn start_node(&self, node: &str, now: Timestamp) -> Result<Incarnation, StoreError>;
 
-    /// The registration that owns this full JID; of several, the one whose name last signed validly, else the newest.
-    async fn client_by_jid(&self, jid: &str) -> Result<Option<Client>, StoreError>;
+    /// The registrations that claim this full JID, at most [`CLAIMANTS_MAX`]. First those that have signed validly since
+    /// they claimed it, the latest first; then the newest claims. Signing needs the JID's own connection, claiming only
+    /// some systemid, so a claim alone never comes before a living client.
+    async fn clients_by_jid(&self, jid: &str) -> Result<Vec<Client>, StoreError>;
 
     /// The registration with this client name.
     async fn client_by_name(&self, name: &ClientName) -> Result<Option<Client>, StoreError>;

@@ -29,7 +29,8 @@ pub trait Registrations: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Takes the JID from every other system's row and gives it to this one.
+    /// Notes that this system claims the JID. Others that claim it keep their claims: which of them is alive shows when
+    /// it signs ([`PushStore::clients_by_jid`](crate::ports::push::PushStore::clients_by_jid)).
     ///
     /// # Errors
     /// [`StoreError::NotFound`] if the system has not called `register_osad`.

@@ -75,7 +75,7 @@ impl PushStore for Store {
         unimplemented!("not asked by the poller")
     }
 
-    async fn client_by_jid(&self, _: &str) -> Result<Option<Client>, StoreError> {
+    async fn clients_by_jid(&self, _: &str) -> Result<Vec<Client>, StoreError> {
         unimplemented!("not asked by the poller")
     }
 

@@ -158,7 +158,7 @@ async fn claim_of(store: &SqliteStore, timings: &mut Timings, system: SystemId) 
 }
 
 async fn reads(store: &SqliteStore) {
-    let mut by_jid = Timings::of("client_by_jid");
+    let mut by_jid = Timings::of("clients_by_jid");
     let mut by_name = Timings::of("client_by_name");
     let mut account = Timings::of("account");
     let mut records = Timings::of("push_records, one system");
@@ -171,7 +171,7 @@ async fn reads(store: &SqliteStore) {
     for repeat in 0..REPEATS {
         let system = SystemId(repeat + 1);
         by_jid
-            .measure(store.client_by_jid(&jid(&format!("s{system}"))))
+            .measure(store.clients_by_jid(&jid(&format!("s{system}"))))
             .await
             .unwrap();
         by_name

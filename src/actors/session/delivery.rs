@@ -10,7 +10,7 @@ use super::totals::Ending;
 use super::{Audience, Session, SessionOrder, SessionParts};
 use crate::actors::poller::messages::{SessionEvent, SessionOpened};
 use crate::actors::router::{OpenSession, RegisterSession};
-use crate::domain::ids::ConnectionId;
+use crate::domain::ids::{ConnectionId, SystemId};
 use crate::domain::push::client::AgentKind;
 
 /// Tries per notice. More than one, because the receiver may just be restarting; not more than two, because it may be
@@ -30,7 +30,7 @@ enum Notice {
     /// Router, then poller: this system may be pushed.
     Open(Box<SessionOpened>),
     /// Poller, which is new: the same again, with the row as it is now.
-    Reopen(Arc<str>, AgentKind),
+    Reopen(SystemId, AgentKind),
     /// Poller: anything else.
     Tell(SessionEvent),
 }
@@ -95,18 +95,15 @@ impl Session {
     /// Says again who is here.
     pub(super) fn announce(&mut self, audience: Audience, ctx: &mut Context<Self>) {
         let connection = self.ticket.connection();
-        match (audience, self.pushable, &self.jid) {
-            (Audience::Router, pushable, _) => {
+        match (audience, self.pushable) {
+            (Audience::Router, pushable) => {
                 self.register(ctx);
                 if let Some((system, _)) = pushable {
                     self.notify(Notice::Route(OpenSession { connection, system }), ctx);
                 }
             }
-            (Audience::Poller, Some((_, kind)), Some(jid)) => {
-                let jid = Arc::clone(jid);
-                self.notify(Notice::Reopen(jid, kind), ctx);
-            }
-            (Audience::Poller, _, _) => {}
+            (Audience::Poller, Some((system, kind))) => self.notify(Notice::Reopen(system, kind), ctx),
+            (Audience::Poller, None) => {}
         }
     }
 
@@ -165,23 +162,28 @@ async fn deliver(parts: Arc<SessionParts>, connection: ConnectionId, notice: Not
             }
             tell(&parts, SessionEvent::Opened(opened)).await
         }
-        Notice::Reopen(jid, kind) => reopen(&parts, connection, &jid, kind).await,
+        Notice::Reopen(system, kind) => reopen(&parts, connection, system, kind).await,
         Notice::Tell(event) => tell(&parts, event).await,
     }
 }
 
-async fn reopen(parts: &SessionParts, connection: ConnectionId, jid: &str, kind: AgentKind) -> Result<(), Undelivered> {
-    let client = match parts.registrations.client_by_jid(jid).await {
+async fn reopen(
+    parts: &SessionParts,
+    connection: ConnectionId,
+    system: SystemId,
+    kind: AgentKind,
+) -> Result<(), Undelivered> {
+    let client = match parts.registrations.client_of_system(system).await {
         Ok(Some(client)) => client,
         // The registration is gone, so there is nobody to be pushed.
         Ok(None) => return Ok(()),
         Err(error) => {
-            tracing::warn!(event = "client_read_failed", jid, error = %error);
+            tracing::warn!(event = "client_read_failed", system_id = system.0, error = %error);
             return Err(Undelivered);
         }
     };
     let opened = SessionOpened {
-        system: client.system,
+        system,
         connection,
         client,
         kind,

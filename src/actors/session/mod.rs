@@ -37,8 +37,8 @@ use crate::actors::router::Router;
 use crate::actors::supervision::{LiveAddr, LiveRecipient};
 use crate::actors::tls_supervisor::Ticket;
 use crate::actors::wire::Link;
-use crate::domain::ids::{RequestNumber, SystemId};
-use crate::domain::push::client::{AgentKind, Client};
+use crate::domain::ids::{ClientName, RequestNumber, SystemId};
+use crate::domain::push::client::{AgentKind, Client, ClientEvent};
 use crate::ports::accounts::Accounts;
 use crate::ports::clock::{Clock, Entropy};
 use crate::ports::push::PushStore;
@@ -87,6 +87,8 @@ pub struct Session {
     talk: Option<Box<DispatcherTalk>>,
     jid: Option<Arc<str>>,
     pushable: Option<(SystemId, AgentKind)>,
+    /// The client name in the announcement of the last presence.
+    greeted: Option<ClientName>,
     notices: Notices,
     /// Questions to the store that have no answer yet.
     questions: u8,
@@ -108,6 +110,7 @@ impl Session {
             talk: None,
             jid: None,
             pushable: None,
+            greeted: None,
             notices: Notices::default(),
             questions: 0,
             totals: Totals::new(now),
@@ -185,7 +188,10 @@ impl Session {
         let now = self.parts.clock.now();
         let Some(talk) = &mut self.talk else { return };
         match activity {
-            ClientActivity::Available(presence) => talk.handle_presence(now, &presence),
+            ClientActivity::Available(presence) => {
+                self.greeted = greeted_name(&presence);
+                talk.handle_presence(now, &presence);
+            }
             ClientActivity::Message(message) => talk.handle_message(now, &message),
             ClientActivity::Unavailable => {
                 let presence =
@@ -229,20 +235,27 @@ impl Session {
                 },
                 ctx,
             ),
-            dispatcher_talk::Output::Event(system, event) => {
-                let connection = self.ticket.connection();
-                let events = vec![event];
-                let reported = SessionEvent::Reported {
-                    system,
-                    connection,
-                    events,
-                };
-                self.tell_poller(reported, ctx);
-            }
+            dispatcher_talk::Output::Event(system, event) => self.hear(system, event, ctx),
             dispatcher_talk::Output::Ignored(why) => {
                 tracing::debug!(event = "stanza_ignored", jid = self.jid.as_deref(), reason = %why);
             }
         }
+    }
+
+    fn hear(&mut self, system: SystemId, event: ClientEvent, ctx: &mut Context<Self>) {
+        if self.pushable.is_some_and(|(taken_for, _)| taken_for != system) {
+            return self.become_system(system, event, ctx);
+        }
+        self.report_event(system, event, ctx);
+    }
+
+    fn report_event(&mut self, system: SystemId, event: ClientEvent, ctx: &mut Context<Self>) {
+        let reported = SessionEvent::Reported {
+            system,
+            connection: self.ticket.connection(),
+            events: vec![event],
+        };
+        self.tell_poller(reported, ctx);
     }
 
     fn become_pushable(&mut self, opened: SessionOpened, ctx: &mut Context<Self>) {
@@ -283,6 +296,12 @@ impl Session {
         self.totals.ended(ending);
         ctx.stop();
     }
+}
+
+/// Under which name a new agent announces itself.
+fn greeted_name(presence: &Element) -> Option<ClientName> {
+    let agent = presence.children().find(|child| child.is("agent", ns::PUSH))?;
+    agent.attr("client-id").map(|name| ClientName(name.to_owned()))
 }
 
 /// The runtime's clock, as the machines take it.

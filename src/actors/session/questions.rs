@@ -5,7 +5,9 @@ use std::sync::Arc;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use super::{Session, SessionParts, now};
-use crate::domain::push::client::Client;
+use crate::actors::poller::messages::{SessionEvent, SessionOpened};
+use crate::domain::ids::SystemId;
+use crate::domain::push::client::{AgentKind, Announcement, Client, ClientEvent};
 use crate::domain::secret::Secret;
 use crate::ports::store::StoreError;
 use crate::protocol::osa::dispatcher_talk;
@@ -27,14 +29,75 @@ impl Session {
     pub(super) fn ask_for_client(&mut self, question: dispatcher_talk::Question, ctx: &mut Context<Self>) {
         self.questions += 1;
         let answer = answer_client(Arc::clone(&self.parts), question.clone());
-        ctx.spawn(answer.into_actor(self).map(move |client, session, ctx| {
+        ctx.spawn(answer.into_actor(self).map(move |clients, session, ctx| {
             session.questions = session.questions.saturating_sub(1);
-            let now = session.parts.clock.now();
-            if let Some(talk) = &mut session.talk {
-                talk.handle_client(now, &question, client);
+            session.take_clients(&question, clients, ctx);
+            session.resume(ctx);
+        }));
+    }
+
+    /// Several registrations may claim one JID. A new agent says by its announcement which is its own; an existing one
+    /// shows it by the ping that it answers.
+    fn take_clients(&mut self, question: &dispatcher_talk::Question, clients: Vec<Client>, ctx: &mut Context<Self>) {
+        let now = self.parts.clock.now();
+        let greeted = |client: &Client| self.greeted.as_ref() == Some(&client.name);
+        let own = clients.iter().position(greeted).unwrap_or(0);
+        let (mut chosen, mut others) = (None, Vec::new());
+        for (position, client) in clients.into_iter().enumerate() {
+            match position == own {
+                true => chosen = Some(client),
+                false => others.push(client),
+            }
+        }
+        if let Some(talk) = &mut self.talk {
+            talk.handle_client(now, question, chosen);
+        }
+        self.perform(ctx);
+        if !matches!(self.pushable, Some((_, AgentKind::Existing))) {
+            return;
+        }
+        for other in others {
+            tracing::info!(event = "jid_contested", jid = %other.jid, claimant = other.system.0);
+            // A ping that is not sent is tried again with the next presence.
+            self.talk.as_mut().and_then(|talk| talk.ping(now, &other).ok());
+        }
+    }
+
+    /// The client signed validly as another system than the one it was taken for: it is that one.
+    pub(super) fn become_system(&mut self, system: SystemId, event: ClientEvent, ctx: &mut Context<Self>) {
+        self.questions += 1;
+        let parts = Arc::clone(&self.parts);
+        let client = async move { parts.registrations.client_of_system(system).await };
+        ctx.spawn(client.into_actor(self).map(move |client, session, ctx| {
+            session.questions = session.questions.saturating_sub(1);
+            match client {
+                Ok(Some(client)) => session.move_to(client, event, ctx),
+                // The registration went while it was read.
+                Ok(None) => {}
+                Err(error) => tracing::warn!(event = "client_read_failed", error = %error),
             }
             session.resume(ctx);
         }));
+    }
+
+    fn move_to(&mut self, client: Client, event: ClientEvent, ctx: &mut Context<Self>) {
+        let (system, connection) = (client.system, self.ticket.connection());
+        let Some((before, kind)) = self.pushable.filter(|_| self.jid.as_deref() == Some(&client.jid)) else {
+            return;
+        };
+        if before != system {
+            self.tell_poller(SessionEvent::Closed(vec![(before, connection)]), ctx);
+            let opened = SessionOpened {
+                system,
+                connection,
+                client,
+                kind,
+                announcement: Some(Announcement::default()),
+                at: self.parts.clock.now(),
+            };
+            self.become_pushable(opened, ctx);
+        }
+        self.report_event(system, event, ctx);
     }
 }
 
@@ -118,16 +181,16 @@ async fn derive(parts: &SessionParts, password: Secret, sealed: Option<String>) 
     derived.await.ok()?.ok()
 }
 
-async fn answer_client(parts: Arc<SessionParts>, question: dispatcher_talk::Question) -> Option<Client> {
+async fn answer_client(parts: Arc<SessionParts>, question: dispatcher_talk::Question) -> Vec<Client> {
     let answer = match &question {
-        dispatcher_talk::Question::ClientByJid(jid) => parts.registrations.client_by_jid(jid).await,
-        dispatcher_talk::Question::ClientByName(name) => parts.registrations.client_by_name(name).await,
-    };
-    match answer {
-        Ok(client) => client,
-        Err(error) => {
-            tracing::warn!(event = "client_read_failed", error = %error);
-            None
+        dispatcher_talk::Question::ClientByJid(jid) => parts.registrations.clients_by_jid(jid).await,
+        dispatcher_talk::Question::ClientByName(name) => {
+            let client = parts.registrations.client_by_name(name).await;
+            client.map(|client| client.into_iter().collect())
         }
-    }
+    };
+    answer.unwrap_or_else(|error| {
+        tracing::warn!(event = "client_read_failed", error = %error);
+        Vec::new()
+    })
 }

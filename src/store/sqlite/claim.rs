@@ -11,6 +11,7 @@ use crate::domain::push::client::Client;
 use crate::domain::push::request::{Claim, ClaimOutcome, LossReason};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
+use crate::ports::push::CLAIMANTS_MAX;
 
 type ClientRow = (i64, String, String, String, bool);
 type ClientTypes = (BigInt, Text, Text, Text, Bool);
@@ -20,17 +21,18 @@ const CLIENT: &str = "SELECT c.server_id, c.name, c.shared_key, c.jabber_id, ifn
      FROM rhnPushClient c LEFT JOIN osa_push p ON p.server_id = c.server_id \
      WHERE c.jabber_id IS NOT NULL AND ";
 
-/// Nothing makes JIDs unique: the row whose present name last signed validly, else the newest, is the living one.
-pub(super) fn client_by_jid(connection: &mut SqliteConnection, jid: &str) -> QueryResult<Option<Client>> {
+/// Nothing makes JIDs unique: a row that has signed validly since it claimed the JID is alive, and of others the newest
+/// may be.
+pub(super) fn clients_by_jid(connection: &mut SqliteConnection, jid: &str) -> QueryResult<Vec<Client>> {
     let query = format!(
         "{CLIENT} c.jabber_id = ? ORDER BY \
-         CASE WHEN c.last_message_time >= p.registered_at THEN c.last_message_time END DESC NULLS LAST, \
-         p.registered_at DESC NULLS LAST, c.id DESC LIMIT 1"
+         CASE WHEN c.last_message_time >= p.claimed_at THEN c.last_message_time END DESC NULLS LAST, \
+         p.claimed_at DESC NULLS LAST, c.id DESC LIMIT {CLAIMANTS_MAX}"
     );
-    let row = statement::<ClientTypes>(query)
+    let rows = statement::<ClientTypes>(query)
         .bind(jid)
-        .get_result::<ClientRow>(connection);
-    Ok(row.optional()?.map(client))
+        .load::<ClientRow>(connection)?;
+    Ok(rows.into_iter().map(client).collect())
 }
 
 pub(super) fn client_by_name(connection: &mut SqliteConnection, name: &ClientName) -> QueryResult<Option<Client>> {

@@ -35,9 +35,9 @@ impl PushStore for SqliteStore {
             .await
     }
 
-    async fn client_by_jid(&self, jid: &str) -> Result<Option<Client>, StoreError> {
+    async fn clients_by_jid(&self, jid: &str) -> Result<Vec<Client>, StoreError> {
         let jid = jid.to_owned();
-        self.read(move |connection| Ok(claim::client_by_jid(connection, &jid)?))
+        self.read(move |connection| Ok(claim::clients_by_jid(connection, &jid)?))
             .await
     }
 

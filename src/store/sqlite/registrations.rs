@@ -77,9 +77,6 @@ impl Registrations for SqliteStore {
                 .set(given)
                 .execute(connection)
                 .map_err(|error| Failure::exists(error, format!("client name {name}")))?;
-            diesel::update(osa_push::table.find(system.0))
-                .set(osa_push::registered_at.eq(now.as_millis()))
-                .execute(connection)?;
             Ok(())
         })
         .await
@@ -88,7 +85,7 @@ impl Registrations for SqliteStore {
     async fn register_osad_jid(&self, system: SystemId, jid: &str, now: Timestamp) -> Result<(), StoreError> {
         let jid = jid.to_owned();
         self.alter(move |connection| {
-            take_from_others(connection, system, &jid)?;
+            note_claim(connection, system, &jid, now)?;
             let given = diesel::update(rhn_push_client::table.filter(rhn_push_client::server_id.eq(system.0)))
                 .set((
                     rhn_push_client::jabber_id.eq(&jid),
@@ -106,12 +103,16 @@ impl Registrations for SqliteStore {
     }
 }
 
-fn take_from_others(connection: &mut SqliteConnection, system: SystemId, jid: &str) -> QueryResult<usize> {
-    let others = rhn_push_client::table
-        .filter(rhn_push_client::jabber_id.eq(jid))
-        .filter(rhn_push_client::server_id.ne(system.0));
-    diesel::update(others)
-        .set(rhn_push_client::jabber_id.eq(None::<&str>))
+/// A JID that the system had before keeps what it has shown by signing, whatever its name and key are now.
+fn note_claim(connection: &mut SqliteConnection, system: SystemId, jid: &str, now: Timestamp) -> QueryResult<usize> {
+    let had = rhn_push_client::table
+        .filter(rhn_push_client::server_id.eq(system.0))
+        .filter(rhn_push_client::jabber_id.eq(jid));
+    if select(exists(had)).get_result::<bool>(connection)? {
+        return Ok(0);
+    }
+    diesel::update(osa_push::table.find(system.0))
+        .set(osa_push::claimed_at.eq(now.as_millis()))
         .execute(connection)
 }
 

@@ -74,7 +74,7 @@ diesel::table! {
         wait_reason -> Nullable<Text>,
         wait_step -> Nullable<BigInt>,
         announced_name -> Nullable<Text>,
-        registered_at -> Nullable<BigInt>,
+        claimed_at -> Nullable<BigInt>,
         last_change -> Nullable<BigInt>,
     }
 }

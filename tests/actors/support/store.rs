@@ -67,6 +67,11 @@ impl FakeStore {
         }
     }
 
+    fn find_all(&self, is_it: impl Fn(&Client) -> bool) -> Vec<Client> {
+        let clients = self.clients.lock().expect("not poisoned");
+        clients.iter().filter(|client| is_it(client)).cloned().collect()
+    }
+
     fn find(&self, is_it: impl Fn(&Client) -> bool) -> Option<Client> {
         let clients = self.clients.lock().expect("not poisoned");
         clients.iter().find(|client| is_it(client)).cloned()
@@ -118,10 +123,10 @@ impl PushStore for FakeStore {
         unimplemented!("not asked by sessions")
     }
 
-    async fn client_by_jid(&self, jid: &str) -> Result<Option<Client>, StoreError> {
-        let client = self.find(|client| client.jid == jid);
-        assert!(client.as_ref().is_none_or(|client| client.system != POISON), "told to");
-        Ok(client)
+    async fn clients_by_jid(&self, jid: &str) -> Result<Vec<Client>, StoreError> {
+        let clients = self.find_all(|client| client.jid == jid);
+        assert!(clients.iter().all(|client| client.system != POISON), "told to");
+        Ok(clients)
     }
 
     async fn client_by_name(&self, name: &ClientName) -> Result<Option<Client>, StoreError> {

@@ -164,7 +164,10 @@ macro_rules! contract_suite {
                 secret_is_that_of_the_system
                 unknown_system_cannot_register
                 registration_rotates_name_and_key_and_keeps_the_jid
-                jid_is_taken_from_other_systems
+                claim_takes_no_jid_from_a_living_system
+                claimant_that_signs_comes_first
+                of_claimants_that_never_signed_the_newest_comes_first
+                claimants_are_bounded
                 jid_without_registration_is_refused
                 registration_without_jid_is_no_client
             }
@@ -227,7 +230,6 @@ macro_rules! contract_suite {
                 progress_that_frees_a_dependent_is_told
                 records_cover_what_was_answered
                 unknown_systems_are_left_out
-                several_rows_with_one_jid_yield_the_living_one
                 prune_removes_what_is_old_and_settled
             }
             nodes {

@@ -3,6 +3,7 @@
 use osa::domain::ids::{ClientName, SystemId};
 use osa::domain::push::request::Step;
 use osa::domain::secret::Secret;
+use osa::ports::push::CLAIMANTS_MAX;
 use osa::ports::store::{Store, StoreError};
 
 use super::{at, jid, record, registered};
@@ -51,16 +52,63 @@ pub async fn registration_rotates_name_and_key_and_keeps_the_jid(store: &dyn Sto
     assert_eq!(old, None);
 }
 
-pub async fn jid_is_taken_from_other_systems(store: &dyn Store) {
-    let old = registered(store, "old").await;
-    let new = registered(store, "new").await;
+async fn claimants(store: &dyn Store, name: &str) -> Vec<SystemId> {
+    let clients = store.clients_by_jid(&jid(name)).await.unwrap();
+    clients.into_iter().map(|client| client.system).collect()
+}
 
+pub async fn claim_takes_no_jid_from_a_living_system(store: &dyn Store) {
+    let living = registered(store, "living").await;
+    record(store, living, 3, [Step::Heard]).await;
+    let stranger = registered(store, "stranger").await;
+    record(store, stranger, 4, [Step::Heard]).await;
+
+    store.register_osad_jid(stranger, &jid("living"), at(5)).await.unwrap();
+
+    assert_eq!(claimants(store, "living").await, [living, stranger]);
+    assert_eq!(claimants(store, "stranger").await, []);
+    let client = store.client_of_system(living).await.unwrap().unwrap();
+    assert_eq!(client.jid, jid("living"));
+    let name = ClientName("rotated".to_owned());
+    store
+        .register_osad(living, &name, &Secret::new("k"), at(6))
+        .await
+        .unwrap();
+    store.register_osad_jid(living, &jid("living"), at(6)).await.unwrap();
+    store.register_osad_jid(stranger, &jid("living"), at(7)).await.unwrap();
+    assert_eq!(
+        claimants(store, "living").await,
+        [living, stranger],
+        "nor when its agent starts anew"
+    );
+}
+
+pub async fn claimant_that_signs_comes_first(store: &dyn Store) {
+    let old = registered(store, "old").await;
+    record(store, old, 3, [Step::Heard]).await;
+    let new = registered(store, "new").await;
     store.register_osad_jid(new, &jid("old"), at(5)).await.unwrap();
 
-    assert_eq!(store.client_of_system(old).await.unwrap(), None);
-    let owner = store.client_by_jid(&jid("old")).await.unwrap().unwrap();
-    assert_eq!(owner.system, new);
-    assert_eq!(store.client_by_jid(&jid("new")).await.unwrap(), None);
+    record(store, new, 6, [Step::Heard]).await;
+
+    assert_eq!(claimants(store, "old").await, [new, old]);
+}
+
+pub async fn of_claimants_that_never_signed_the_newest_comes_first(store: &dyn Store) {
+    let old = registered(store, "old").await;
+    let new = registered(store, "new").await;
+    store.register_osad_jid(new, &jid("old"), at(5)).await.unwrap();
+
+    assert_eq!(claimants(store, "old").await, [new, old]);
+}
+
+pub async fn claimants_are_bounded(store: &dyn Store) {
+    for number in 0..=CLAIMANTS_MAX {
+        let system = registered(store, &number.to_string()).await;
+        store.register_osad_jid(system, &jid("one"), at(5)).await.unwrap();
+    }
+
+    assert_eq!(claimants(store, "one").await.len(), CLAIMANTS_MAX);
 }
 
 pub async fn jid_without_registration_is_refused(store: &dyn Store) {

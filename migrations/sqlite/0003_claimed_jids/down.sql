@@ -1,0 +1,1 @@
+ALTER TABLE osa_push RENAME COLUMN claimed_at TO registered_at;
