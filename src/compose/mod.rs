@@ -4,6 +4,7 @@
 pub mod agent;
 #[cfg(feature = "dispatcher")]
 pub mod cli;
+pub mod console;
 #[cfg(feature = "dispatcher")]
 pub mod control;
 #[cfg(feature = "dispatcher")]

@@ -10,7 +10,7 @@ use config::{Config, ConfigError, Map, Source, Value, ValueKind};
 use super::error::{SettingsError, SettingsWarning, Unfit};
 use super::own_file;
 use super::schema::{Field, Key, Schema};
-use super::value::Given;
+use super::value::{Given, Shape};
 
 /// Largest configuration file: the shipped ones have less than 20 KiB.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -154,7 +154,16 @@ impl Values {
     pub fn shown(&self) -> impl Iterator<Item = (&'static str, String, &str)> + '_ {
         self.keys.iter().filter_map(|key| {
             let entry = self.entries.get(key.path)?;
-            Some((key.path, shown(&entry.given, key.secret), entry.origin.as_str()))
+            let value = match (&entry.given, key.shape) {
+                (_, _) if key.secret => shown(&entry.given, true),
+                // Sources without types give texts; shown is what would be written in TOML.
+                (Given::Text(text), Shape::Bare) => text.clone(),
+                (Given::Text(text), Shape::List) => {
+                    Given::List(text.split(',').map(str::to_owned).collect()).to_string()
+                }
+                (given, _) => given.to_string(),
+            };
+            Some((key.path, value, entry.origin.as_str()))
         })
     }
 

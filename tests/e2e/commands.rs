@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -98,6 +99,91 @@ fn wrong_names_are_bad_data_and_change_nothing() {
     assert!(!site.path("web-1").exists(), "no bundle of a system that was not added");
     site.run(["ping", "web-1"]).assert_failed(69, &["no dispatcher runs"]);
     assert_eq!(site.run(["actions", "--json"]).json(), serde_json::json!([]));
+}
+
+#[test]
+fn action_that_does_not_exist_is_bad_data_and_one_that_is_filtered_out_is_not() {
+    let site = Site::initialised();
+    let out = site.path("").display().to_string();
+    site.run(["systems", "add", "web-1", "--out", &out, "--json"]).json();
+    let id = site.run(["schedule", "web-1", "--json"]).json()["id"].to_string();
+
+    site.run(["actions", "99"])
+        .assert_failed(65, &["action 99 does not exist", "osa-dispatcher actions"]);
+    site.run(["actions", &id, "99", "--json"]).assert_failed(65, &["99"]);
+    site.run(["actions", "--system", "web-2"]).assert_failed(65, &["web-2"]);
+    let completed = site.run(["actions", &id, "--state", "completed", "--json"]);
+    assert_eq!(completed.json(), serde_json::json!([]));
+}
+
+/// Exit code and words of a command whose standard output is this.
+fn shown_to(site: &Site, program: &str, arguments: &[&str], output: impl Into<Stdio>) -> (Option<i32>, String) {
+    let output = crate::site::command(program)
+        .args(arguments)
+        .arg("--config")
+        .arg(site.config())
+        .stdout(output)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn answer_that_cannot_be_written_fails_and_one_that_nobody_reads_ends_quietly() {
+    let site = Site::initialised();
+    let (dispatcher, osad) = (env!("CARGO_BIN_EXE_osa-dispatcher"), env!("CARGO_BIN_EXE_osad"));
+    for (program, arguments) in [
+        (dispatcher, &["systems", "list"][..]),
+        (dispatcher, &["actions", "--json"]),
+        (dispatcher, &["status", "--help"]),
+        (osad, &["check-config", "--help"]),
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let (code, words) = shown_to(&site, program, arguments, full);
+        assert_eq!(code, Some(74), "{arguments:?}: {words}");
+        assert!(words.contains(": cannot write to standard output: "), "{words}");
+        assert_eq!(words.lines().count(), 1, "{words}");
+
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let unread = shown_to(&site, program, arguments, writer);
+        assert_eq!(unread, (Some(141), String::new()), "{arguments:?}");
+    }
+}
+
+#[test]
+fn command_line_that_is_not_understood_is_one_line() {
+    let site = Site::initialised();
+    site.run(["schedule"])
+        .assert_failed(64, &["<SYSTEM>", "osa-dispatcher schedule --help"]);
+    site.run(["actions", "--stat", "x"])
+        .assert_failed(64, &["'--stat'", "'--state'"]);
+    crate::site::run(["systems"]).assert_failed(64, &["missing", "osa-dispatcher systems --help"]);
+    let help = crate::site::run(["systems", "--help"]);
+    assert!(help.code == Some(0) && help.out.lines().count() > 5, "{help:?}");
+}
+
+#[test]
+fn both_programs_show_settings_alike() {
+    let site = Site::initialised();
+    let mut osad = crate::site::command(env!("CARGO_BIN_EXE_osad"));
+    let osad = osad
+        .args(["check-config"])
+        .env("OSA_SERVER_URL", "https://a.example.com/X");
+    let osad = String::from_utf8(osad.output().unwrap().stdout).unwrap();
+    let dispatcher = site.run(["check-config"]).out;
+
+    for (shown, switch) in [(osad, "check.enabled"), (dispatcher, "accounts.digest_login")] {
+        let mut lines = shown.lines();
+        let words =
+            |line: Option<&str>| line.map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(words(lines.next()).unwrap(), ["KEY", "VALUE", "FROM"]);
+        let switch = words(lines.find(|line| line.starts_with(switch))).unwrap();
+        assert!(matches!(switch[1].as_str(), "true" | "false"), "{switch:?}");
+    }
 }
 
 #[test]

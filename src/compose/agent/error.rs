@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::compose::console::answer::OutputError;
 use crate::compose::process::detach::DetachError;
 use crate::host::start_checks::{DispatcherHere, UnresolvableName};
 use crate::host::state_dir::StateDirError;
@@ -35,6 +36,9 @@ pub enum AgentError {
     /// Another file.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The answer was not read.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// Into the background.
     #[error(transparent)]
     Detach(#[from] DetachError),
@@ -76,6 +80,7 @@ impl AgentError {
             | Self::Dispatcher(_) => 78,
             Self::State(StateDirError::File(error)) | Self::File(error) => file(&error.source),
             Self::State(StateDirError::InUse(_)) | Self::Name(_) => 75,
+            Self::Output(error) => error.exit_code(),
             Self::Detach(error) => error.exit_code(),
             Self::NoCheckCommand(_) => 66,
             Self::System { .. } => 71,

@@ -6,7 +6,6 @@ mod running;
 mod status;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use clap::Parser;
 
 use self::arguments::{Arguments, Command, PlainArgs, RunArgs, VersionArgs};
 use self::error::AgentError;
+use super::console::{answer, usage, values};
 use super::process::{detach, notify};
 use crate::host::clock::SystemClock;
 use crate::host::start_checks;
@@ -22,8 +22,8 @@ use crate::net::tls::client_tls;
 use crate::ports::clock::Clock;
 use crate::settings::agent::AgentSettings;
 
-/// Exit code of a command line that is not understood (`EX_USAGE`).
-const EXIT_USAGE: u8 = 64;
+/// The program's name in what it says.
+const PROGRAM: &str = "osad";
 /// How long a start may take.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -31,24 +31,20 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            // Help and version come this way too, on standard output.
-            error.print().ok();
-            return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
-        }
+        Err(error) => return ExitCode::from(usage::report(PROGRAM, &error)),
     };
     let done = match arguments.command {
         None => start(&arguments.run),
         Some(Command::Run(args)) => start(&args),
         Some(Command::CheckConfig(args)) => check_config(&args),
         Some(Command::Status(args)) => status::status(&args),
-        Some(Command::Version(args)) => Ok(version(args)),
+        Some(Command::Version(args)) => version(args),
     };
     match done {
         Ok(code) => ExitCode::from(code),
+        Err(AgentError::Output(error)) => ExitCode::from(usage::lost(PROGRAM, &error)),
         Err(error) => {
-            // Nobody can be told if standard error is closed.
-            writeln!(std::io::stderr(), "osad: {error}").ok();
+            answer::remark(PROGRAM, &error.to_string());
             ExitCode::from(error.exit_code())
         }
     }
@@ -72,20 +68,12 @@ fn start(args: &RunArgs) -> Result<u8, AgentError> {
 
 fn check_config(args: &PlainArgs) -> Result<u8, AgentError> {
     let loaded = AgentSettings::load(&args.config.flags(), std::env::vars())?;
-    let values = loaded.values.shown();
+    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     if args.json {
-        let values: Vec<_> = values
-            .map(|(key, value, origin)| serde_json::json!({ "key": key, "value": value, "origin": origin }))
-            .collect();
-        print(&serde_json::json!({ "values": values }).to_string());
+        answer::line(values::as_json(&loaded.values, &warnings).to_string())?;
     } else {
-        for (key, value, origin) in values {
-            print(&format!("{key} = {value}  # {origin}"));
-        }
-    }
-    for warning in &loaded.warnings {
-        // Nobody can be told if standard error is closed.
-        writeln!(std::io::stderr(), "osad: warning: {warning}").ok();
+        answer::print(&values::table(&loaded.values))?;
+        warnings.iter().for_each(|warning| answer::remark(PROGRAM, warning));
     }
     check(&loaded.settings)?;
     Ok(0)
@@ -118,17 +106,12 @@ fn is_executable(program: &Path) -> bool {
     std::fs::metadata(program).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-fn version(args: VersionArgs) -> u8 {
+fn version(args: VersionArgs) -> Result<u8, AgentError> {
     let version = env!("CARGO_PKG_VERSION");
     if args.json {
-        print(&serde_json::json!({ "version": version }).to_string());
+        answer::line(serde_json::json!({ "version": version }).to_string())?;
     } else {
-        print(&format!("osad {version}"));
+        answer::line(format!("{PROGRAM} {version}"))?;
     }
-    0
-}
-
-/// A line on standard output; a reader that went away misses nothing it wanted.
-fn print(line: &str) {
-    writeln!(std::io::stdout(), "{line}").ok();
+    Ok(0)
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::arguments::PlainArgs;
 use super::error::AgentError;
-use super::print;
+use crate::compose::console::answer;
 use crate::compose::time::Time;
 use crate::domain::time::Timestamp;
 use crate::host::state_dir::{StateDir, StateDirError};
@@ -48,9 +48,9 @@ pub fn status(args: &PlainArgs) -> Result<u8, AgentError> {
         record: status_file::read(&settings.state_dir),
     };
     if args.json {
-        print(&found.as_json().to_string());
+        answer::line(found.as_json().to_string())?;
     } else {
-        found.lines().iter().for_each(|line| print(line));
+        answer::line(found.lines().join("\n"))?;
     }
     Ok(if found.running { 0 } else { EXIT_NOT_RUNNING })
 }

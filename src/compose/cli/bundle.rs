@@ -46,8 +46,8 @@ pub fn add_system(args: &AddArgs) -> Done {
     };
     fill(&directory, &added, &authority)?;
     match args.plain.json {
-        true => output::json(&serde_json::json!({ "id": added.id, "name": added.name, "bundle": directory })),
-        false => output::print(&instructions(&added, &directory)),
+        true => output::json(&serde_json::json!({ "id": added.id, "name": added.name, "bundle": directory }))?,
+        false => output::print(&instructions(&added, &directory))?,
     }
     Ok(0)
 }

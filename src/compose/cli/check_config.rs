@@ -3,6 +3,7 @@
 use super::arguments::PlainArgs;
 use super::error::CliError;
 use super::{Done, output};
+use crate::compose::console::values;
 use crate::compose::dispatcher::server_files;
 use crate::host::clock::SystemClock;
 use crate::net::tls::ServerTls;
@@ -17,16 +18,12 @@ pub fn check_config(args: &PlainArgs) -> Done {
     if let Ok(tls) = &tls {
         warnings.extend(tls.in_use().warnings.iter().map(ToString::to_string));
     }
-    let values = loaded.values.shown();
-    if args.json {
-        let values =
-            values.map(|(key, value, origin)| serde_json::json!({ "key": key, "value": value, "origin": origin }));
-        let values: Vec<_> = values.collect();
-        output::json(&serde_json::json!({ "values": values, "warnings": warnings }));
-    } else {
-        let rows = values.map(|(key, value, origin)| [key.to_owned(), value, origin.to_owned()]);
-        output::print(&output::table(["KEY", "VALUE", "FROM"], rows));
-        warnings.iter().for_each(output::remark);
+    match args.json {
+        true => output::json(&values::as_json(&loaded.values, &warnings))?,
+        false => {
+            output::print(&values::table(&loaded.values))?;
+            warnings.iter().for_each(output::remark);
+        }
     }
     tls.map(|_| 0)
 }

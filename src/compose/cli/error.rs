@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::compose::cli::demo::DemoError;
+use crate::compose::console::answer::OutputError;
 use crate::compose::control::envelope::Rejection;
 use crate::compose::dispatcher::ServeError;
 use crate::net::ca::CaError;
@@ -75,6 +76,9 @@ pub enum CliError {
     /// The runtime cannot be started.
     #[error("cannot start the runtime: {0}; raise the limits of open files and tasks")]
     Runtime(#[source] io::Error),
+    /// The answer was not read.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The demo.
     #[error(transparent)]
     Demo(#[from] DemoError),
@@ -98,6 +102,7 @@ impl CliError {
             Self::BundleName(_) => 65,
             Self::OtherAnswer => 70,
             Self::Runtime(_) => 71,
+            Self::Output(error) => error.exit_code(),
             Self::Demo(error) => error.exit_code(),
         }
     }

@@ -30,7 +30,7 @@ pub fn init(args: &InitArgs) -> Done {
     let flags = args.config.flags();
     let file = flags.config.clone().unwrap_or_else(|| PathBuf::from(CONFIG_FILE));
     let is_new = ensure_config(&file, &flags)?;
-    say(is_new, "configuration", &file);
+    let mut said = vec![words(is_new, "configuration", &file)];
     if !is_new {
         refuse_other_hostname(&file, &flags)?;
     }
@@ -39,12 +39,13 @@ pub fn init(args: &InitArgs) -> Done {
         ..flags
     };
     let settings = DispatcherSettings::load(&flags, std::env::vars())?.settings;
-    for made in make(&settings)? {
-        say(made.is_new, made.what, &made.path);
-    }
-    output::line(
-        "next: `osa-dispatcher serve`, or `systemctl enable --now osa-dispatcher`; then `osa-dispatcher systems add NAME`",
+    let made = make(&settings)?;
+    said.extend(made.iter().map(|made| words(made.is_new, made.what, &made.path)));
+    said.push(
+        "next: `osa-dispatcher serve`, or `systemctl enable --now osa-dispatcher`; then `osa-dispatcher systems add NAME`"
+            .to_owned(),
     );
+    output::line(said.join("\n"))?;
     Ok(0)
 }
 
@@ -106,9 +107,9 @@ pub fn make(settings: &DispatcherSettings) -> Result<Vec<Made>, CliError> {
     ])
 }
 
-fn say(made: bool, what: &str, path: &Path) {
+fn words(made: bool, what: &str, path: &Path) -> String {
     let outcome = if made { "made" } else { "kept" };
-    output::line(format!("{outcome} {what} {}", path.display()));
+    format!("{outcome} {what} {}", path.display())
 }
 
 /// Whether the file was made.

@@ -13,11 +13,11 @@ pub fn systems(args: &PlainArgs) -> Done {
         return Err(CliError::OtherAnswer);
     };
     if args.json {
-        output::json(&systems);
+        output::json(&systems)?;
         return Ok(0);
     }
     let header = ["ID", "SYSTEM", "STATE", "PENDING", "LAST MESSAGE", "JID"];
-    output::print(&output::table(header, systems.into_iter().map(system_row)));
+    output::print(&output::table(header, systems.into_iter().map(system_row)))?;
     Ok(0)
 }
 
@@ -44,11 +44,11 @@ pub fn remove_system(args: SystemArgs) -> Done {
         return Err(CliError::OtherAnswer);
     };
     match args.plain.json {
-        true => output::json(&system),
+        true => output::json(&system)?,
         false => output::line(format!(
             "system {} is removed, with its actions and records",
             system.name
-        )),
+        ))?,
     }
     Ok(0)
 }
@@ -58,14 +58,14 @@ pub fn accounts(args: &PlainArgs) -> Done {
         return Err(CliError::OtherAnswer);
     };
     if args.json {
-        output::json(&accounts);
+        output::json(&accounts)?;
         return Ok(0);
     }
     let rows = accounts.into_iter().map(|account| {
         let linked = if account.linked { "yes" } else { "no" };
         [account.username, account.created.local(), linked.to_owned()]
     });
-    output::print(&output::table(["ACCOUNT", "REGISTERED", "LINKED"], rows));
+    output::print(&output::table(["ACCOUNT", "REGISTERED", "LINKED"], rows))?;
     Ok(0)
 }
 
@@ -78,10 +78,10 @@ pub fn reset_account(args: ResetArgs) -> Done {
         return Err(CliError::OtherAnswer);
     };
     match args.plain.json {
-        true => output::json(&serde_json::json!({ "username": username })),
+        true => output::json(&serde_json::json!({ "username": username }))?,
         false => output::line(format!(
             "account {username} is removed; its agent registers a new one when it next connects"
-        )),
+        ))?,
     }
     Ok(0)
 }
@@ -91,10 +91,10 @@ pub fn actions(args: &PlainArgs, query: ActionQuery) -> Done {
         return Err(CliError::OtherAnswer);
     };
     if args.json {
-        output::json(&actions);
+        output::json(&actions)?;
         return Ok(0);
     }
-    output::print(&action_table(actions.into_iter()));
+    output::print(&action_table(actions.into_iter()))?;
     Ok(0)
 }
 

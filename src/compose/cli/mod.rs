@@ -19,14 +19,12 @@ use clap::Parser;
 use self::arguments::{AccountsCommand, Arguments, Command, ScheduleArgs, SystemsCommand, VersionArgs};
 use self::ask::{ask, settings};
 use self::error::CliError;
+use crate::compose::console::usage;
 use crate::compose::control::answers::{Answer, Scheduled};
 use crate::compose::control::requests::{ActionQuery, Request, Schedule, Selection};
 use crate::compose::dispatcher;
 use crate::host::clock::SystemClock;
 use crate::ports::clock::Clock;
-
-/// Exit code of a command line that is not understood (`EX_USAGE`).
-const EXIT_USAGE: u8 = 64;
 
 /// What a command that went well ends with; mostly 0.
 type Done = Result<u8, CliError>;
@@ -35,14 +33,11 @@ type Done = Result<u8, CliError>;
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            // Help and version come this way too, on standard output.
-            error.print().ok();
-            return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
-        }
+        Err(error) => return ExitCode::from(usage::report(output::PROGRAM, &error)),
     };
     match perform(arguments) {
         Ok(code) => ExitCode::from(code),
+        Err(CliError::Output(error)) => ExitCode::from(usage::lost(output::PROGRAM, &error)),
         Err(error) => {
             output::remark(error.to_string());
             ExitCode::from(error.exit_code())
@@ -75,7 +70,7 @@ fn perform(arguments: Arguments) -> Done {
         }
         Some(Command::Ping(args)) => status::ping(args),
         Some(Command::Explain(args)) => status::explain(args),
-        Some(Command::Version(args)) => Ok(version(&args)),
+        Some(Command::Version(args)) => version(&args),
     }
 }
 
@@ -96,8 +91,8 @@ fn schedule(args: ScheduleArgs) -> Done {
         return Err(CliError::OtherAnswer);
     };
     match args.plain.json {
-        true => output::json(&scheduled),
-        false => output::line(in_words(&scheduled)),
+        true => output::json(&scheduled)?,
+        false => output::line(in_words(&scheduled))?,
     }
     Ok(0)
 }
@@ -111,12 +106,12 @@ fn in_words(scheduled: &Scheduled) -> String {
     format!("action {id} ({name}) is scheduled for {whom}; see `osa-dispatcher actions {id}`")
 }
 
-fn version(args: &VersionArgs) -> u8 {
+fn version(args: &VersionArgs) -> Done {
     let version = env!("CARGO_PKG_VERSION");
     let schema = crate::store::sqlite::schema_version();
     match args.json {
-        true => output::json(&serde_json::json!({ "version": version, "schema": schema })),
-        false => output::line(format!("osa-dispatcher {version} (database schema {schema})")),
+        true => output::json(&serde_json::json!({ "version": version, "schema": schema }))?,
+        false => output::line(format!("osa-dispatcher {version} (database schema {schema})"))?,
     }
-    0
+    Ok(0)
 }

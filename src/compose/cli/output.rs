@@ -1,30 +1,26 @@
 //! What commands print: tables for people, one line of JSON for programs.
 
-use std::io::{self, Write};
-
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
-/// Prints text as it is. A reader that went away (`| head`) is no error.
-pub fn print(text: &str) {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
-}
+use crate::compose::console::answer;
+pub use crate::compose::console::answer::{OutputError, line, print};
 
-/// Prints one line.
-pub fn line(text: impl AsRef<str>) {
-    print(&format!("{}\n", text.as_ref()));
-}
+/// The program's name in what it says.
+pub const PROGRAM: &str = "osa-dispatcher";
 
 /// Prints a line beside the answer: for people, even if a program reads the answer.
 pub fn remark(text: impl AsRef<str>) {
-    writeln!(io::stderr().lock(), "osa-dispatcher: {}", text.as_ref()).ok();
+    answer::remark(PROGRAM, text.as_ref());
 }
 
 /// Prints a value as one line of JSON.
+///
+/// # Errors
+/// [`OutputError`].
 #[expect(clippy::expect_used, reason = "our own types: text keys only")]
-pub fn json(value: &impl Serialize) {
-    line(serde_json::to_string(value).expect("a value that JSON can hold"));
+pub fn json(value: &impl Serialize) -> Result<(), OutputError> {
+    line(serde_json::to_string(value).expect("a value that JSON can hold"))
 }
 
 /// Lays out rows below a header.

@@ -20,8 +20,8 @@ pub fn status(args: &PlainArgs) -> Done {
         return Err(CliError::OtherAnswer);
     };
     match args.json {
-        true => output::json(&status),
-        false => output::print(&lines(&rows(&status))),
+        true => output::json(&status)?,
+        false => output::print(&lines(&rows(&status)))?,
     }
     Ok(if status.running.is_some() { 0 } else { EXIT_NOT_RUNNING })
 }
@@ -76,8 +76,8 @@ pub fn ping(args: SystemArgs) -> Done {
     #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
     let milliseconds = pong.elapsed_us as f64 / 1_000.0;
     match args.plain.json {
-        true => output::json(&pong),
-        false => output::line(format!("{} answered in {milliseconds:.1} ms", pong.system.name)),
+        true => output::json(&pong)?,
+        false => output::line(format!("{} answered in {milliseconds:.1} ms", pong.system.name))?,
     }
     Ok(0)
 }
@@ -88,8 +88,8 @@ pub fn explain(args: SystemArgs) -> Done {
         return Err(CliError::OtherAnswer);
     };
     match args.plain.json {
-        true => output::json(&explained),
-        false => output::print(&in_words(*explained)),
+        true => output::json(&explained)?,
+        false => output::print(&in_words(*explained))?,
     }
     Ok(0)
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, IsTerminal};
 
-use crate::compose::cli::output;
+use crate::compose::cli::output::{self, OutputError};
 use crate::compose::control::answers::{Action, ActionState};
 
 /// Most rows drawn anew; more would scroll out of most terminals, which cannot be drawn over.
@@ -52,17 +52,20 @@ impl Board {
     }
 
     /// Shows what changed.
-    pub fn show(&mut self, actions: &[Action]) {
+    ///
+    /// # Errors
+    /// [`OutputError`].
+    pub fn show(&mut self, actions: &[Action]) -> Result<(), OutputError> {
         match self.mode {
-            Mode::Silent => {}
+            Mode::Silent => Ok(()),
             Mode::Lines => output::print(&self.changes(actions)),
             Mode::Redrawn => self.redraw(actions),
         }
     }
 
-    fn redraw(&mut self, actions: &[Action]) {
+    fn redraw(&mut self, actions: &[Action]) -> Result<(), OutputError> {
         if self.changes(actions).is_empty() {
-            return;
+            return Ok(());
         }
         let newest = actions.len().saturating_sub(ROWS_MAX);
         let text = table(actions.get(newest..).unwrap_or(actions));
@@ -73,7 +76,7 @@ impl Board {
         };
         self.drawn = text.lines().count();
         // Lines that are too long for the terminal are cut: wrapped ones would not be counted.
-        output::print(&format!("{up}\x1b[?7l{text}\x1b[?7h"));
+        output::print(&format!("{up}\x1b[?7l{text}\x1b[?7h"))
     }
 
     /// A line for each step that was not shown yet.

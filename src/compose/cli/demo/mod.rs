@@ -71,14 +71,12 @@ fn interrupted() -> impl Future<Output = ()> {
 
 async fn show(site: &mut DemoSite, args: &DemoArgs) -> Done {
     let say = |text: &str| {
-        if !args.json {
-            output::line(text);
-        }
+        if args.json { Ok(()) } else { output::line(text) }
     };
     let limited = timeout(args.within, async {
-        say("starting a dispatcher with its own database, CA and certificate");
+        say("starting a dispatcher with its own database, CA and certificate")?;
         site.start_dispatcher().await?;
-        say(&format!("starting {} agents, each an osad process", args.agents));
+        say(&format!("starting {} agents, each an osad process", args.agents))?;
         site.start_agents(args.agents).await?;
         wait_until_online(site).await?;
         let mut board = Board::new(args.json);
@@ -92,8 +90,8 @@ async fn show(site: &mut DemoSite, args: &DemoArgs) -> Done {
     let actions = actions?;
     let summary = Summary::of(&actions);
     match args.json {
-        true => output::json(&serde_json::json!({ "agents": args.agents, "actions": actions, "summary": summary })),
-        false => output::print(&summary.in_words()),
+        true => output::json(&serde_json::json!({ "agents": args.agents, "actions": actions, "summary": summary }))?,
+        false => output::print(&summary.in_words())?,
     }
     let code = if summary.carried_out == summary.actions {
         0
@@ -127,7 +125,7 @@ async fn carry_out(site: &mut DemoSite, board: &mut Board) -> Result<Vec<Action>
             true => Vec::new(),
             false => list(site, ids.clone()).await?,
         };
-        board.show(&actions);
+        board.show(&actions)?;
         if actions.iter().all(board::is_over) {
             match ACTIONS.get(ids.len()) {
                 Some(name) => ids.push(schedule(site, name).await?),
@@ -193,13 +191,13 @@ async fn list(site: &DemoSite, ids: Vec<i64>) -> Result<Vec<Action>, CliError> {
 }
 
 async fn stay_up(site: &mut DemoSite) -> Result<(), CliError> {
-    output::print(&site.invitation());
+    output::print(&site.invitation())?;
     // In lines: a table of everything that was ever tried would outgrow the terminal.
     let mut board = Board::lines();
     board.pass_over(&list(site, Vec::new()).await?);
     loop {
         site.check_processes()?;
-        board.show(&list(site, Vec::new()).await?);
+        board.show(&list(site, Vec::new()).await?)?;
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

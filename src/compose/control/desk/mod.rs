@@ -165,10 +165,22 @@ impl Desk {
         let system = self.system(name).await?;
         self.store.remove_system(system.id).await?;
         self.wake(vec![system.id]).await;
-        if let (Some(running), Some(username)) = (&self.running, system.jid.as_deref().and_then(account_of)) {
-            running.end_sessions(username.to_owned()).await;
+        if let Some(username) = system.jid.as_deref().and_then(account_of) {
+            self.remove_orphaned_account(username).await?;
         }
         Ok(Answer::SystemRemoved(name_of(&system)))
+    }
+
+    /// Removes the account of a system that is gone, unless a clone of it uses the same, and ends its connections.
+    async fn remove_orphaned_account(&self, username: &str) -> Result<(), Rejection> {
+        let account = self.store.account(username).await?;
+        if account.is_some_and(|account| !account.linked) {
+            self.store.remove_account(username).await?;
+        }
+        if let Some(running) = &self.running {
+            running.end_sessions(username.to_owned()).await;
+        }
+        Ok(())
     }
 
     async fn accounts(&self) -> Outcome {
@@ -257,7 +269,26 @@ impl Desk {
             limit: query.limit.min(ACTIONS_MAX),
         };
         let rows = self.store.actions(&filter).await?;
+        for id in filter.ids {
+            // What is not among the rows may be left out by the rest of the filter.
+            if !rows.iter().any(|row| row.id == id) {
+                self.check_action(id).await?;
+            }
+        }
         Ok(Answer::Actions(rows.into_iter().map(Action::from).collect()))
+    }
+
+    async fn check_action(&self, id: ActionId) -> Result<(), Rejection> {
+        let filter = ActionFilter {
+            ids: vec![id],
+            limit: 1,
+            ..ActionFilter::default()
+        };
+        if self.store.actions(&filter).await?.is_empty() {
+            let message = format!("action {} does not exist; see `osa-dispatcher actions`", id.0);
+            return Err(Rejection::new(RejectionKind::NotFound, message));
+        }
+        Ok(())
     }
 
     async fn ping(&self, name: &str) -> Outcome {

@@ -211,6 +211,7 @@ async fn removed_system_loses_its_connection() {
         .register_osad(SystemId(id), &name, &Secret::new("k"), now)
         .await
         .unwrap();
+    bench.store.create_account("osad-7", "x", now).await.unwrap();
     let jid = "osad-7@push.example.com/osad";
     bench.store.register_osad_jid(SystemId(id), jid, now).await.unwrap();
 
@@ -223,6 +224,29 @@ async fn removed_system_loses_its_connection() {
     assert_eq!(bench.woken(), [id]);
     assert_eq!(*bench.running.ended.lock().unwrap(), ["osad-7"]);
     assert_eq!(bench.store.systems().await.unwrap(), []);
+    assert_eq!(bench.store.accounts().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn account_that_a_clone_uses_outlives_the_removed_system() {
+    let bench = Bench::new();
+    let now = Timestamp::from_secs(1);
+    bench.store.create_account("osad-7", "x", now).await.unwrap();
+    for (system, key) in [("web", "a"), ("clone", "b")] {
+        let id = SystemId(bench.add(system).await.id);
+        let name = crate::domain::ids::ClientName(key.to_owned());
+        let secret = Secret::new(key);
+        bench.store.register_osad(id, &name, &secret, now).await.unwrap();
+        let jid = "osad-7@push.example.com/osad";
+        bench.store.register_osad_jid(id, jid, now).await.unwrap();
+    }
+    let remove = |name: &str| bench.desk.handle(Request::RemoveSystem { name: name.to_owned() });
+
+    remove("web").await.unwrap();
+    let after_one = bench.store.accounts().await.unwrap().len();
+    remove("clone").await.unwrap();
+
+    assert_eq!((after_one, bench.store.accounts().await.unwrap().len()), (1, 0));
 }
 
 #[tokio::test]
