@@ -21,6 +21,7 @@
 mod bind;
 mod config;
 mod context;
+mod destination;
 mod header;
 mod iq_auth;
 mod login;
@@ -36,6 +37,7 @@ use minidom::Element;
 use xmpp_parsers::stream_error::DefinedCondition;
 
 pub use config::ServerConfig;
+pub use destination::Destination;
 pub use open::ClientActivity;
 
 use self::bind::ExpectBind;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use minidom::Element;
 
+use super::destination::{Destination, is_own};
 use super::{Context, ServerConfig, ServerEvent, State};
 use crate::protocol::codec::{Escaped, push};
 use crate::protocol::ns;
@@ -121,31 +122,34 @@ impl Open {
     }
 
     fn handle_message(&mut self, message: Element, context: &mut Context<'_>) {
-        if message.attr("to").is_some_and(|to| context.config.is_dispatcher(to)) {
-            self.report(message, ClientActivity::Message, context);
-        } else {
-            write_error(&message, StanzaFault::ServiceUnavailable, context.text());
+        match self.destination(&message, context) {
+            Destination::Dispatcher => self.report(message, ClientActivity::Message, context),
+            Destination::Server | Destination::Nobody => {
+                write_error(&message, StanzaFault::ServiceUnavailable, context.text());
+            }
         }
     }
 
     fn handle_presence(&mut self, presence: Element, context: &mut Context<'_>) {
-        let to_dispatcher = presence.attr("to").map(|to| context.config.is_dispatcher(to));
-        match (presence.attr("type"), to_dispatcher) {
-            (None, None) => {
+        match (self.destination(&presence, context), presence.attr("type")) {
+            (Destination::Dispatcher, None) => {
                 if self.next_ping.is_none() && presence.children().any(|child| child.has_ns(ns::PUSH)) {
                     self.next_ping = Some(context.now + context.config.ping_interval);
                 }
                 self.report(presence, ClientActivity::Available, context);
             }
-            (Some("unavailable"), None) => {
+            (Destination::Dispatcher, Some(_)) => {
                 let event = ServerEvent::Client(ClientActivity::Unavailable);
                 context.out.push(Output::Event(event));
             }
-            (Some("subscribe"), Some(true)) => self.approve(&presence, context),
-            (Some("probe"), Some(true)) => self.write_dispatcher_presence(context),
-            // Nobody else is here whom presence could be told, and the roster never changes.
-            _ => {}
+            (Destination::Server, Some("subscribe")) => self.approve(&presence, context),
+            (Destination::Server, _) => self.write_dispatcher_presence(context),
+            (Destination::Nobody, _) => {}
         }
+    }
+
+    fn destination(&self, stanza: &Element, context: &Context<'_>) -> Destination {
+        Destination::of(stanza, &self.jid, context.config)
     }
 
     /// Approval and the dispatcher's own presence, which is what an existing agent takes for "available"; together,
@@ -191,9 +195,8 @@ impl Open {
         if iq.attr("id").is_none() {
             return write_error(iq, StanzaFault::BadRequest, context.text());
         }
-        let to = iq.attr("to");
-        let own = to.is_none_or(|to| bare(to).eq_ignore_ascii_case(bare(&self.jid)));
-        let ours = own || to.is_some_and(|to| context.config.serves(to) || context.config.is_dispatcher(to));
+        let own = iq.attr("to").is_none_or(|to| is_own(to, &self.jid));
+        let ours = self.destination(iq, context) == Destination::Server;
         if ours && kind == "get" && iq.has_child("ping", ns::PING) {
             write_result(iq, "", context.text());
         } else if own && kind == "get" && iq.has_child("query", ns::ROSTER) {
