@@ -328,3 +328,15 @@ proptest! {
         prop_assert_ne!(signature(&one), signature(&other));
     }
 }
+
+#[test]
+fn clock_that_is_set_back_lets_nothing_count_again() {
+    let mut guard = ReplayGuard::strict();
+    let later = NOW + DRIFT_MAX + Duration::from_millis(1);
+    assert_eq!(guard.admit(NOW, NOW, "a"), Ok(()));
+    assert_eq!(guard.admit(later, later, "b"), Ok(()), "the first one is forgotten");
+
+    assert_eq!(guard.admit(NOW, NOW, "a"), Err(Stale::Clock { off_secs: 0 }));
+    assert_eq!(guard.admit(later, later, "b"), Err(Stale::Replayed));
+    assert_eq!(guard.admit(NOW, NOW + Duration::from_millis(1), "c"), Ok(()));
+}

@@ -8,6 +8,10 @@ use crate::domain::time::Timestamp;
 /// existing agents log and do not enforce (compatibility contract, section 1.13).
 pub const DRIFT_MAX: Duration = Duration::from_secs(120);
 
+/// The same limit at an agent. It is the narrower one by more than the whole seconds of stamps and the usual time on the
+/// way: what a dispatcher finds too old it can only leave out, while an agent that finds its clock off sets it right.
+pub const AGENT_DRIFT_MAX: Duration = Duration::from_secs(110);
+
 /// How far the time in an `<x/>` may be from an agent's, after the measured drift was applied. Existing dispatchers stamp
 /// what they send at once, but clocks of clients are often wrong; an hour catches what is plainly old.
 pub const LEGACY_DRIFT_MAX: Duration = Duration::from_secs(3_600);
@@ -48,6 +52,8 @@ pub struct ReplayGuard {
     window: Duration,
     overflow: Overflow,
     seen: Vec<(Timestamp, Fingerprint)>,
+    /// The latest time of what was forgotten for its age. A clock that is set back must not make it count again.
+    forgotten: Timestamp,
 }
 
 /// The first characters of a signature: at least 64 bits of a keyed digest.
@@ -60,6 +66,7 @@ impl ReplayGuard {
             window,
             overflow,
             seen: Vec::new(),
+            forgotten: Timestamp::from_secs(0),
         }
     }
 
@@ -74,7 +81,7 @@ impl ReplayGuard {
     /// [`Stale`], and the element must have no effect.
     pub fn admit(&mut self, now: Timestamp, stamped: Timestamp, signature: &str) -> Result<(), Stale> {
         let off_millis = stamped.as_millis().saturating_sub(now.as_millis());
-        if Duration::from_millis(off_millis.unsigned_abs()) > self.window {
+        if Duration::from_millis(off_millis.unsigned_abs()) > self.window || stamped <= self.forgotten {
             return Err(Stale::Clock {
                 off_secs: off_millis / 1_000,
             });
@@ -96,8 +103,14 @@ impl ReplayGuard {
 
     /// Forgets what is too old to be accepted again, and returns the memory of an idle peer.
     fn expire(&mut self, now: Timestamp) {
-        let window = self.window;
-        self.seen.retain(|(stamped, _)| now <= *stamped + window);
+        let (window, forgotten) = (self.window, &mut self.forgotten);
+        self.seen.retain(|(stamped, _)| {
+            let kept = now <= *stamped + window;
+            if !kept {
+                *forgotten = (*forgotten).max(*stamped);
+            }
+            kept
+        });
         if self.seen.is_empty() {
             self.seen = Vec::new();
         }
