@@ -218,6 +218,16 @@ fn our_request_is_taken_once_and_only_by_its_addressee() {
 }
 
 #[test]
+fn agent_complains_of_its_clock_while_its_dispatcher_still_believes_it() {
+    let stanza = our_request(5);
+    let mut agent = agent();
+    // Ten seconds for whole seconds in stamps and for the way.
+    let outputs = agent.handle_message(NOW - Duration::from_secs(111), &stanza);
+
+    assert!(outputs.contains(&Output::ClockOff));
+}
+
+#[test]
 fn request_at_the_wrong_time_is_refused_for_the_clock() {
     let stanza = our_request(5);
     let mut agent = agent();

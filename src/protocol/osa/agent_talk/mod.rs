@@ -21,7 +21,7 @@ use minidom::Element;
 use super::Serials;
 use super::action::Action;
 use super::payload::{ELEMENTS_MAX, PayloadError, ToAgent};
-use super::replay::{DRIFT_MAX, LEGACY_DRIFT_MAX, Overflow, ReplayGuard, Stale};
+use super::replay::{AGENT_DRIFT_MAX, LEGACY_DRIFT_MAX, Overflow, ReplayGuard, Stale};
 use super::seal::{Direction, Parties, Stamp, is_sealed};
 use super::signed::Signed;
 use super::stanza::{bare, is_live_message};
@@ -140,7 +140,7 @@ impl AgentTalk {
             serials: Serials::new(entropy),
             strong: false,
             link: Link::Unknown,
-            replay: ReplayGuard::new(DRIFT_MAX, Overflow::Refuse),
+            replay: ReplayGuard::new(AGENT_DRIFT_MAX, Overflow::Refuse),
             legacy_replay: ReplayGuard::new(LEGACY_DRIFT_MAX, Overflow::ForgetOldest),
         }
     }

@@ -211,6 +211,9 @@ impl DispatcherTalk {
         if let Err(stale) = fresh
             && !is_clock_complaint(registration, &event, stale)
         {
+            if matches!(stale, Stale::Clock { .. }) {
+                self.tell_time(now, registration);
+            }
             return self.ignore(stale);
         }
         match &event {

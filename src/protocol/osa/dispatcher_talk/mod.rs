@@ -43,6 +43,8 @@ use crate::protocol::ns;
 const ABSENT_DELAY_MIN: Duration = Duration::from_secs(1);
 /// How late an absent row is read again.
 const ABSENT_DELAY_MAX: Duration = Duration::from_secs(60);
+/// How often an agent whose clock is off is told the time; its reports are repeated as often at most.
+const TIME_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// A row that the talk wants to see; give it back with the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +125,8 @@ pub struct DispatcherTalk {
     presence: Presence,
     /// When a presence last caused a reading.
     asked: Timestamp,
+    /// When the agent was last told the time, because its clock is off.
+    time_told: Timestamp,
     registration: Option<Box<Registration>>,
     lookups: Lookups,
     replay: ReplayGuard,
@@ -154,6 +158,7 @@ impl DispatcherTalk {
             serials: Serials::new(entropy),
             presence: Presence::Absent,
             asked: Timestamp::default(),
+            time_told: Timestamp::default(),
             registration: None,
             lookups: Lookups::default(),
             replay: ReplayGuard::strict(),
@@ -330,6 +335,15 @@ impl DispatcherTalk {
         let mut message = stanza::message(&self.peer);
         message.append_child(seal(payload.to_element(), stamp, parties, &registration.key));
         self.outputs.push_back(Output::Write(message));
+    }
+
+    /// A welcome shows an agent the server's time. Without one an agent whose clock is off would repeat its reports in
+    /// vain for as long as nothing is asked of it.
+    fn tell_time(&mut self, now: Timestamp, registration: &Registration) {
+        if now >= self.time_told + TIME_TOLD_EVERY {
+            self.time_told = now;
+            self.write_payload(now, registration, ToAgent::Welcome);
+        }
     }
 
     fn write_signed(&mut self, now: Timestamp, registration: &Registration, action: Action) {
