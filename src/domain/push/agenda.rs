@@ -307,6 +307,16 @@ impl Agenda {
         }
         // Whoever was asked for and not found is gone from the database; its session learns that by itself.
         asked.iter().for_each(|&system| drop(self.arrivals.take_asked(system)));
+        self.keep_to_threshold(now);
+    }
+
+    /// A client that comes back with its check running takes a slot: claims that have not begun are decided anew.
+    fn keep_to_threshold(&mut self, now: Timestamp) {
+        let threshold = self.planner.policy().notify_threshold;
+        if threshold.is_some_and(|threshold| self.planner.slots_used() > threshold) {
+            let claims = self.lanes.withdraw_claims();
+            claims.iter().for_each(|claim| self.planner.claim_failed(claim, now));
+        }
     }
 
     fn acknowledge(&mut self, entries: &[Entry]) {

@@ -107,6 +107,12 @@ impl Lanes {
         self.wanted.claims.extend(claims);
     }
 
+    /// Takes back the claims that have not begun.
+    pub(super) fn withdraw_claims(&mut self) -> Vec<Claim> {
+        let stages = [&mut self.wanted, &mut self.with_record, &mut self.ready];
+        stages.into_iter().flat_map(|stage| stage.claims.drain(..)).collect()
+    }
+
     pub(super) fn open(&mut self, system: SystemId) {
         self.wanted.opens.insert(system);
     }
