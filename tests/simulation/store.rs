@@ -10,6 +10,7 @@ use osa::domain::push::policy::Authority;
 use osa::domain::push::request::{Claim, ClaimOutcome, Entry, OpenRequest, PushRecord, RequestState, Step};
 use osa::domain::secret::Secret;
 use osa::domain::time::Timestamp;
+use osa::protocol::osa::dispatcher_talk::Question;
 
 pub const TRIES: u32 = 5;
 
@@ -61,6 +62,7 @@ pub struct Request {
 #[derive(Debug, Default)]
 pub struct SystemRow {
     pub key: u64,
+    pub announced: bool,
     pub online: bool,
     pub last_number: RequestNumber,
     pub requests: BTreeMap<RequestNumber, Request>,
@@ -101,12 +103,27 @@ impl MemStore {
     pub fn client(&self, system: SystemId) -> Option<Client> {
         let row = self.systems.get(&system).filter(|row| !row.gone)?;
         Some(Client {
-            system,
-            name: ClientName(format!("{system}")),
-            shared_key: Secret::new(row.key.to_string()),
-            jid: String::new(),
-            announced: false,
+            announced: row.announced,
+            ..registration(system, row.key)
         })
+    }
+
+    /// `register_osad`: a new name and key.
+    pub fn register(&mut self, system: SystemId) -> Client {
+        let row = self.systems.get_mut(&system).expect("the system exists");
+        row.key += 1;
+        row.announced = false;
+        registration(system, row.key)
+    }
+
+    /// What a session asks for.
+    pub fn answer(&self, question: &Question) -> Option<Client> {
+        let named = |client: &Client| match question {
+            Question::ClientByJid(jid) => client.jid == *jid,
+            Question::ClientByName(name) => client.name == *name,
+        };
+        let mut clients = self.systems.keys().filter_map(|&system| self.client(system));
+        clients.find(named)
     }
 
     pub fn perform(&mut self, operation: &Operation, now: Timestamp) -> Outcome {
@@ -234,7 +251,8 @@ impl MemStore {
                 self.settle(*system, covers, true, *at);
             }
             Step::Online(online) => row.online = *online,
-            Step::Waiting(_) | Step::AgentAnnounced | Step::Heard => {}
+            Step::AgentAnnounced => row.announced = true,
+            Step::Waiting(_) | Step::Heard => {}
         }
     }
 
@@ -330,6 +348,22 @@ impl MemStore {
             .filter(|(_, request)| matches!(request.state, Some(RequestState::Claimed | RequestState::Sent)))
             .map(|(&number, _)| number)
             .collect()
+    }
+}
+
+/// The full JID of a system's agent.
+pub fn jid(system: SystemId) -> String {
+    format!("osad-{:010x}@sat.test/osad", system.0)
+}
+
+/// What a system's registration of this number gave it. A key has 40 characters, a name 16.
+pub fn registration(system: SystemId, key: u64) -> Client {
+    Client {
+        system,
+        name: ClientName(format!("{:08x}{key:08x}", system.0)),
+        shared_key: Secret::new(format!("{:020x}{key:020x}", system.0 ^ 0x5eed)),
+        jid: jid(system),
+        announced: false,
     }
 }
 

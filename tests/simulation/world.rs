@@ -1,25 +1,39 @@
 //! Dispatcher, agents, database and network on one virtual clock.
 
+mod adversary;
 mod checks;
 mod fate;
+mod forgery;
 mod hosts;
 mod node;
+mod provenance;
+mod runs;
+mod schedule;
+mod sessions;
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::rc::Rc;
 use std::time::Duration;
 
+use minidom::Element;
 use osa::domain::check::{CheckCore, CheckInput};
 use osa::domain::ids::{ActionId, ConnectionId, RequestNumber, RunId, SystemId};
 use osa::domain::push::action::{ActionKind, ActionVersion};
 use osa::domain::push::agenda::{Agenda, Arrival, Operation, Outcome, Task};
-use osa::domain::push::client::{AgentKind, Announcement, ClientEvent};
+use osa::domain::push::client::{AgentKind, Client, ClientEvent};
 use osa::domain::push::policy::{Authority, Policy};
 use osa::domain::time::Timestamp;
+use osa::protocol::osa::dispatcher_talk::{DispatcherTalk, Question};
 
-use crate::agents::{ExistingAgent, NewAgent, ToAgent, ToNode, Wish, exit};
+use self::adversary::Overheard;
+pub use self::adversary::{Attacks, Kind};
+use self::provenance::Heard;
+use self::schedule::Scheduled;
+use crate::agents::{ExistingAgent, NewAgent, Wish, exit};
 use crate::rng::Rng;
 use crate::store::{Action, MemStore, Status, TRIES};
+use crate::wire::{self, Ledger, Stanza};
 
 pub const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 const TICK: Duration = Duration::from_secs(1);
@@ -32,11 +46,16 @@ enum Event {
     Reconcile(u64),
     StoreApplies(u64, Operation),
     StoreAnswers(u64, Outcome),
-    ToAgent(ConnectionId, ToAgent),
-    ToNode(ConnectionId, ToNode),
+    ToAgent(ConnectionId, Stanza),
+    ToNode(ConnectionId, Stanza),
+    /// A session's question is answered.
+    ClientRead(ConnectionId, Question),
+    SessionTimer(ConnectionId),
     NodeSeesEnd(ConnectionId),
     AgentSeesEnd(ConnectionId),
     Connect(usize, u64),
+    /// A running agent registers anew.
+    Enrol(usize, u64),
     AgentTimer(usize, u64),
     ExistingTurn(usize, u64),
     RunStep(usize, RunId),
@@ -45,6 +64,7 @@ enum Event {
     NodeStarts,
     AgentStarts(usize),
     Fault,
+    Attack,
     DatabaseHeals,
     Heal,
     LastWork,
@@ -58,7 +78,7 @@ enum NewWork {
 }
 
 enum Body {
-    New(NewAgent),
+    New(Box<NewAgent>),
     Existing(ExistingAgent),
 }
 
@@ -67,7 +87,15 @@ struct Agent {
     body: Body,
     /// Counts starts, so that timers of an earlier life are void.
     life: u64,
+    /// The name it registered under last.
+    name: String,
+    /// That registration's number.
     key: u64,
+    /// Whether the dispatcher proved under this name that it signs strongly.
+    strong: bool,
+    /// How far its clock is ahead, and what it knows of that. Units: milliseconds.
+    clock: i64,
+    drift: i64,
     connection: Option<ConnectionId>,
     /// The run's start, for the ninth invariant, and what it has picked up.
     runs: HashMap<RunId, Run>,
@@ -80,33 +108,6 @@ struct Run {
     fails: bool,
 }
 
-/// An event and its time; the heap gives the earliest, and of those the one scheduled first.
-struct Scheduled {
-    at: Timestamp,
-    sequence: u64,
-    event: Event,
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Scheduled {}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.sequence).cmp(&(self.at, self.sequence))
-    }
-}
-
 struct Connection {
     agent: usize,
     node: u64,
@@ -115,15 +116,24 @@ struct Connection {
     /// Everything sent is lost.
     cut: bool,
     last: [Timestamp; 2],
-    /// Requests of this connection that an existing agent has not answered, oldest first.
-    unanswered: VecDeque<RequestNumber>,
+    /// The dispatcher's half of the conversation, until this end is closed.
+    talk: Option<Box<DispatcherTalk>>,
+    timer: Option<Timestamp>,
+    /// The registration's number when the session became pushable, and what for.
+    pushable: Option<(AgentKind, u64)>,
+    /// What the talk was given and has not acted on.
+    heard: Vec<Heard>,
+    /// Signatures that had their effect.
+    taken: HashSet<String>,
 }
 
 struct Node {
     agenda: Agenda,
     timer: Option<Timestamp>,
-    /// Sessions whose presence came.
+    /// Sessions that may be pushed.
     sessions: BTreeMap<SystemId, ConnectionId>,
+    /// The session of a client without registration.
+    stranger: Box<DispatcherTalk>,
 }
 
 /// Facts that the invariants need and no part of the system would tell.
@@ -141,6 +151,7 @@ pub struct Witness {
     pub requests: u64,
     pub faults: u64,
     pub events: u64,
+    pub attacks: Attacks,
 }
 
 pub struct World {
@@ -162,6 +173,8 @@ pub struct World {
     last_work_done: bool,
     tick_scheduled: bool,
     sees_all_changes: bool,
+    ledger: Ledger,
+    overheard: Vec<Overheard>,
     pub witness: Witness,
 }
 
@@ -201,6 +214,8 @@ impl World {
             last_work_done: false,
             tick_scheduled: false,
             sees_all_changes,
+            ledger: Ledger::default(),
+            overheard: Vec::new(),
             witness: Witness::default(),
         };
         world.script();
@@ -224,6 +239,10 @@ impl World {
             self.after(at, Event::Fault);
         }
         self.after(600_001, Event::Heal);
+        for _ in 0..self.rng.range(8, 24) {
+            let at = self.rng.range(5_000, 900_000);
+            self.after(at, Event::Attack);
+        }
         // Work in quiet times shows delays that faults would excuse.
         for _ in 0..self.rng.range(1, 5) {
             let at = self.rng.range(700_000, 900_000);
@@ -300,11 +319,14 @@ impl World {
             Event::Reconcile(life) => self.reconcile(life),
             Event::StoreApplies(life, operation) => self.store_applies(life, operation),
             Event::StoreAnswers(life, outcome) => self.store_answers(life, outcome),
-            Event::ToAgent(connection, message) => self.agent_receives(connection, message),
-            Event::ToNode(connection, message) => self.node_receives(connection, message),
+            Event::ToAgent(connection, stanza) => self.agent_receives(connection, &stanza),
+            Event::ToNode(connection, stanza) => self.node_receives(connection, &stanza, None),
+            Event::ClientRead(connection, question) => self.client_read(connection, &question),
+            Event::SessionTimer(connection) => self.wake_session(connection),
             Event::NodeSeesEnd(connection) => self.node_sees_end(connection),
             Event::AgentSeesEnd(connection) => self.agent_sees_end(connection),
             Event::Connect(index, life) => self.connect(index, life),
+            Event::Enrol(index, life) => self.enrol_again(index, life),
             Event::AgentTimer(index, life) => self.agent_timer(index, life),
             Event::ExistingTurn(index, life) => self.existing_turn(index, life),
             Event::RunStep(index, run) => self.run_step(index, run),
@@ -313,6 +335,7 @@ impl World {
             Event::NodeStarts => self.start_node(),
             Event::AgentStarts(index) => self.start_agent(index),
             Event::Fault => self.fault(),
+            Event::Attack => self.attack(),
             Event::DatabaseHeals => self.database_down = false,
             Event::Heal => self.heal(),
             Event::LastWork => self.last_work_done = true,
@@ -346,46 +369,5 @@ impl World {
             "seed {}, at {}: pending {pending:?}, planner {planner:?}",
             self.seed, self.now
         )
-    }
-}
-
-impl Agent {
-    fn new(index: i64, rng: &mut Rng) -> Self {
-        let new = index == 0 || rng.chance(65);
-        Self {
-            system: SystemId(index + 1),
-            body: if new {
-                Body::New(NewAgent::new())
-            } else {
-                Body::Existing(ExistingAgent::default())
-            },
-            life: 0,
-            key: 0,
-            connection: None,
-            runs: HashMap::new(),
-            timer: None,
-        }
-    }
-
-    fn kind(&self) -> AgentKind {
-        match self.body {
-            Body::New(_) => AgentKind::New,
-            Body::Existing(_) => AgentKind::Existing,
-        }
-    }
-
-    fn is_up(&self) -> bool {
-        match &self.body {
-            Body::New(agent) => agent.core.is_some(),
-            Body::Existing(agent) => agent.up,
-        }
-    }
-
-    /// Whether every report is acknowledged.
-    fn told(&self) -> bool {
-        match &self.body {
-            Body::New(agent) => agent.disk.ended.is_empty(),
-            Body::Existing(agent) => agent.inbox.is_empty(),
-        }
     }
 }

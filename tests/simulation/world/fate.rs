@@ -81,7 +81,8 @@ impl World {
                 let delay = self.rng.range(500, 90_000);
                 self.after(delay, Event::DatabaseHeals);
             }
-            _ => self.register_anew(),
+            90..=94 => self.register_anew(),
+            _ => self.step_clock(),
         }
     }
 
@@ -118,20 +119,16 @@ impl World {
         self.after(agent, Event::AgentSeesEnd(id));
     }
 
-    /// `register_osad` outside a connection's start: a new key, which the agent learns with the answer.
+    /// `register_osad` outside a connection's start: a new name and key.
     fn register_anew(&mut self) {
         let index = self.rng.index(self.agents.len());
-        if self.database_down || !matches!(self.agents[index].body, Body::New(_)) || !self.agents[index].is_up() {
-            return;
-        }
-        let system = self.agents[index].system;
-        let row = self.store.systems.get_mut(&system).expect("the system exists");
-        row.key += 1;
-        self.agents[index].key = row.key;
-        if let Some(node) = &mut self.node {
-            node.agenda.registration_changed(system, self.now);
-            self.witness.free_since.insert(system, self.now);
-        }
+        self.enrol_again(index, self.agents[index].life);
+    }
+
+    /// Somebody sets a client's clock; the drift it measured is wrong from now on.
+    fn step_clock(&mut self) {
+        let index = self.rng.index(self.agents.len());
+        self.agents[index].clock += self.rng.range(-400_000, 400_000);
     }
 
     /// From now on nothing goes wrong any more.

@@ -1,6 +1,12 @@
-//! The clients' side: connections, runs of the check command, and a Satellite that those runs fetch actions from.
+//! The clients' side: processes, registrations, connections.
+
+use minidom::Element;
+use osa::protocol::ns;
+use osa::protocol::osa::Serials;
+use osa::protocol::osa::agent_talk::Output;
 
 use super::*;
+use crate::wire::Author;
 
 impl World {
     pub(super) fn start_agent(&mut self, index: usize) {
@@ -32,7 +38,7 @@ impl World {
             return;
         }
         match &mut agent.body {
-            Body::New(new) => new.core = None,
+            Body::New(new) => new.crash(),
             Body::Existing(old) => {
                 let (running, failed) = (old.running, false);
                 *old = ExistingAgent {
@@ -44,29 +50,95 @@ impl World {
         }
         agent.life += 1;
         if let Some(id) = agent.connection.take() {
-            self.connections
-                .get_mut(&id)
-                .expect("connections are kept")
-                .open_at_agent = false;
-            let delay = self.rng.range(0, 30);
-            self.after(delay, Event::NodeSeesEnd(id));
+            self.hang_up(id);
         }
         let delay = self.rng.range(500, 30_000);
         self.after(delay, Event::AgentStarts(index));
     }
 
-    pub(super) fn connect(&mut self, index: usize, life: u64) {
+    /// `register_osad`, which replaces name and key; and whether the agent got its answer.
+    pub(super) fn enrol(&mut self, index: usize) -> bool {
+        let deaf = self.store.authority == Authority::Dispatcher && self.node.is_none();
+        if self.database_down || deaf {
+            return false;
+        }
+        let system = self.agents[index].system;
+        let client = self.store.register(system);
+        if let Some(node) = &mut self.node {
+            node.agenda.registration_changed(system, self.now);
+            self.witness.free_since.insert(system, self.now);
+        }
+        if self.faulty && self.rng.chance(3) {
+            return false;
+        }
+        let (error, entropy) = (self.rng.range(-1_500, 1_500), self.rng.next());
         let agent = &mut self.agents[index];
+        agent.name.clone_from(&client.name.0);
+        agent.key = self.store.systems[&system].key;
+        agent.strong = false;
+        agent.drift = error - agent.clock;
+        match &mut agent.body {
+            Body::New(new) => new.enrol(&client, agent.drift, entropy),
+            Body::Existing(old) => (old.client, old.serials) = (Some(client), Some(Serials::new(entropy))),
+        }
+        true
+    }
+
+    /// A new agent registers anew while it runs, and comes back under its new name.
+    pub(super) fn enrol_again(&mut self, index: usize, life: u64) {
+        let agent = &self.agents[index];
+        if agent.life != life || !agent.is_up() || !matches!(agent.body, Body::New(_)) {
+            return;
+        }
+        if !self.enrol(index) {
+            let delay = self.rng.range(1_000, 5_000);
+            return self.after(delay, Event::Enrol(index, life));
+        }
+        if let Some(id) = self.agents[index].connection.take() {
+            self.hang_up(id);
+            self.give(index, CheckInput::LinkDown);
+        }
+        let delay = self.rng.range(10, 500);
+        self.after(delay, Event::Connect(index, life));
+    }
+
+    /// The agent's end is closed; the other one notices.
+    fn hang_up(&mut self, id: ConnectionId) {
+        let connection = self.connections.get_mut(&id).expect("connections are kept");
+        connection.open_at_agent = false;
+        let delay = self.rng.range(0, 30);
+        self.after(delay, Event::NodeSeesEnd(id));
+    }
+
+    /// An existing agent registers at each connection, a new one once in a process.
+    pub(super) fn connect(&mut self, index: usize, life: u64) {
+        let agent = &self.agents[index];
         if agent.life != life || !agent.is_up() || agent.connection.is_some() {
             return;
         }
-        if self.node.is_none() {
+        let registered = matches!(&agent.body, Body::New(new) if new.talk.is_some());
+        if self.node.is_none() || (!registered && !self.enrol(index)) {
             let delay = self.rng.range(100, 5_000);
             return self.after(delay, Event::Connect(index, life));
         }
+        let id = self.open_connection(index);
+        let (wall, jid) = (self.agents[index].wall(self.now), wire::jid(index));
+        let presence = match &mut self.agents[index].body {
+            Body::New(new) => new.log_in(wall, jid).expect("it is registered"),
+            Body::Existing(_) => Element::bare("presence", ns::CLIENT),
+        };
+        self.send_to_node(id, presence);
+        if matches!(self.agents[index].body, Body::Existing(_)) {
+            self.existing_runs(index);
+            self.existing_loop(index, 100);
+        }
+    }
+
+    fn open_connection(&mut self, index: usize) -> ConnectionId {
         let id = ConnectionId(self.next_connection);
         self.next_connection += 1;
-        agent.connection = Some(id);
+        self.agents[index].connection = Some(id);
+        let talk = DispatcherTalk::new(wire::DISPATCHER.into(), &wire::jid(index), self.rng.next());
         let connection = Connection {
             agent: index,
             node: self.node_life,
@@ -74,29 +146,22 @@ impl World {
             open_at_agent: true,
             cut: false,
             last: [self.now; 2],
-            unanswered: VecDeque::new(),
+            talk: Some(Box::new(talk)),
+            timer: None,
+            pushable: None,
+            heard: Vec::new(),
+            taken: HashSet::new(),
         };
         self.connections.insert(id, connection);
-        let run = self.draw_run();
-        match &mut self.agents[index].body {
-            Body::New(new) => {
-                let (announcement, key) = (new.announce(), self.agents[index].key);
-                self.send_to_node(id, ToNode::Presence(announcement));
-                if let Body::New(new) = &mut self.agents[index].body {
-                    let wishes = new.linked(self.now, run, key);
-                    self.grant(index, wishes);
-                }
-            }
-            Body::Existing(_) => {
-                self.send_to_node(id, ToNode::Presence(Announcement::default()));
-                self.existing_runs(index);
-                self.existing_loop(index, 100);
-            }
-        }
+        id
     }
 
-    fn send_to_node(&mut self, id: ConnectionId, message: ToNode) {
+    fn send_to_node(&mut self, id: ConnectionId, stanza: Element) {
         let delay = self.draw_latency();
+        let index = self.connections[&id].agent;
+        let stanza = Rc::new(wire::vouched(stanza, &wire::jid(index)));
+        self.ledger
+            .write(Author::Agent, index, &self.agents[index].name, &stanza);
         let life = self.node_life;
         let Some(connection) = self.connections.get_mut(&id).filter(|c| c.open_at_agent && !c.cut) else {
             return;
@@ -106,48 +171,67 @@ impl World {
         }
         let at = (self.now + delay).max(connection.last[1]);
         connection.last[1] = at;
-        self.at(at, Event::ToNode(id, message));
+        self.overhear(false, index, &stanza);
+        self.at(at, Event::ToNode(id, stanza));
     }
 
-    pub(super) fn agent_receives(&mut self, id: ConnectionId, message: ToAgent) {
+    pub(super) fn agent_receives(&mut self, id: ConnectionId, stanza: &Stanza) {
         let Some(connection) = self.connections.get(&id).filter(|c| c.open_at_agent && !c.cut) else {
             return;
         };
         let index = connection.agent;
-        let key = self.agents[index].key;
-        match &mut self.agents[index].body {
-            Body::New(_) => match message {
-                ToAgent::Request(number, signed) if signed == key => {
-                    self.give(index, CheckInput::RequestReceived(Some(number)));
-                }
-                ToAgent::Ping(signed) if signed == key => {
-                    self.send_to_node(id, ToNode::Event(ClientEvent::Ponged, key));
-                }
-                ToAgent::Acknowledge(run) => self.give(index, CheckInput::ReportAcknowledged(run)),
-                ToAgent::Request(..) | ToAgent::Ping(_) => {}
-            },
+        self.check_forwarded(index, stanza);
+        self.agent_hears(index, stanza, None);
+    }
+
+    /// Whatever reaches an agent, from its server or from somebody in between.
+    pub(super) fn agent_hears(&mut self, index: usize, stanza: &Stanza, injected: Option<Kind>) {
+        let (wall, life) = (self.agents[index].wall(self.now), self.agents[index].life);
+        let outputs = match &mut self.agents[index].body {
+            Body::New(new) => new.hear(wall, stanza),
             Body::Existing(old) => {
-                old.inbox.push_back(message);
-                self.existing_loop(index, 0);
+                old.inbox.push_back((Rc::clone(stanza), injected));
+                return self.existing_loop(index, 0);
+            }
+        };
+        self.check_agent(index, stanza, &outputs, injected);
+        for output in outputs {
+            match output {
+                Output::Write(answer) => {
+                    if let Some(id) = self.agents[index].connection {
+                        self.send_to_node(id, answer);
+                    }
+                }
+                Output::RequestReceived(request) => {
+                    let number = request.number();
+                    if let Body::New(new) = &mut self.agents[index].body {
+                        new.keep(request);
+                    }
+                    self.give(index, CheckInput::RequestReceived(number));
+                }
+                Output::LinkUp(dispatcher) => self.give(index, CheckInput::LinkUp(dispatcher)),
+                Output::Acknowledged(run) => self.give(index, CheckInput::ReportAcknowledged(run)),
+                Output::ClockOff => self.after(5, Event::Enrol(index, life)),
+                Output::Ignored(_) => {}
             }
         }
     }
 
     pub(super) fn give(&mut self, index: usize, input: CheckInput) {
         let run = self.draw_run();
-        let (now, key) = (self.now, self.agents[index].key);
+        let (now, wall) = (self.now, self.agents[index].wall(self.now));
         if let Body::New(new) = &mut self.agents[index].body {
-            let wishes = new.give(now, input, run, key);
+            let wishes = new.give(now, wall, input, run);
             self.grant(index, wishes);
         }
     }
 
-    fn grant(&mut self, index: usize, wishes: Vec<Wish>) {
+    pub(super) fn grant(&mut self, index: usize, wishes: Vec<Wish>) {
         for wish in wishes {
             match wish {
-                Wish::Send(message) => {
+                Wish::Send(stanza) => {
                     if let Some(id) = self.agents[index].connection {
-                        self.send_to_node(id, message);
+                        self.send_to_node(id, stanza);
                     }
                 }
                 Wish::StartRun(start) => {
@@ -208,7 +292,7 @@ impl World {
     }
 
     /// Wakes an existing agent's loop, if it is not about to wake anyway.
-    fn existing_loop(&mut self, index: usize, millis: i64) {
+    pub(super) fn existing_loop(&mut self, index: usize, millis: i64) {
         let life = self.agents[index].life;
         if let Body::Existing(old) = &mut self.agents[index].body
             && old.up
@@ -219,7 +303,7 @@ impl World {
     }
 
     pub(super) fn existing_turn(&mut self, index: usize, life: u64) {
-        let (key, connection) = (self.agents[index].key, self.agents[index].connection);
+        let (wall, connection) = (self.agents[index].wall(self.now), self.agents[index].connection);
         if self.agents[index].life != life {
             return;
         }
@@ -227,16 +311,19 @@ impl World {
             return;
         };
         old.awake = false;
-        let (answer, starts) = old.turn(key);
+        let turn = old.turn(wall);
         let again = !old.inbox.is_empty() || old.failed;
-        if let (Some(answer), Some(id)) = (answer, connection) {
+        if let Some((stanza, injected)) = turn.believed {
+            self.check_existing(index, &stanza, injected);
+        }
+        if let (Some(answer), Some(id)) = (turn.answer, connection) {
             self.send_to_node(id, answer);
         }
-        if starts {
+        if turn.starts {
             self.existing_runs(index);
         }
-        let pause = self.rng.range(6_000, 10_000) + if starts { 5_000 } else { 0 };
-        if again || starts {
+        let pause = self.rng.range(6_000, 10_000) + if turn.starts { 5_000 } else { 0 };
+        if again || turn.starts {
             self.existing_loop(index, pause);
         }
     }
@@ -251,137 +338,56 @@ impl World {
             self.begin_run(index, run);
         }
     }
+}
 
-    fn begin_run(&mut self, index: usize, run: RunId) {
-        let fails = self.faulty && self.rng.chance(20);
-        let started = self.now;
-        self.agents[index].runs.insert(
-            run,
-            Run {
-                started,
-                picked_up: None,
-                fails,
+fn shifted(at: Timestamp, millis: i64) -> Timestamp {
+    Timestamp::from_millis(at.as_millis() + millis)
+}
+
+impl Agent {
+    pub(super) fn new(index: i64, rng: &mut Rng) -> Self {
+        let new = index == 0 || rng.chance(65);
+        Self {
+            system: SystemId(index + 1),
+            body: if new {
+                Body::New(Box::new(NewAgent::new()))
+            } else {
+                Body::Existing(ExistingAgent::default())
             },
-        );
-        let delay = self.rng.range(5, 3_000);
-        self.after(delay, Event::RunStep(index, run));
-    }
-
-    /// The check fetches its next action from the Satellite, or ends; standalone it just ends.
-    pub(super) fn run_step(&mut self, index: usize, run: RunId) {
-        let system = self.agents[index].system;
-        let Some(state) = self.agents[index].runs.get_mut(&run) else {
-            return;
-        };
-        let (fails, done) = (state.fails, state.picked_up.take());
-        if let Some(id) = done {
-            self.submit(id);
-        }
-        let code = i32::from(fails);
-        if self.store.authority == Authority::Dispatcher || self.database_down {
-            let long = if self.rng.chance(2) { 45 * 60_000 } else { 0 };
-            let delay = long + self.rng.range(0, 8_000);
-            return self.after(delay, Event::RunEnds(index, run, code));
-        }
-        self.finish_reboot(system);
-        // Locked, or another check holds the lock: status 0 and nothing done.
-        let idle = self.faulty && self.rng.chance(5);
-        let next = if fails || idle { None } else { self.fetch(system) };
-        let Some(next) = next else {
-            return self.after(5, Event::RunEnds(index, run, code));
-        };
-        let reboots = self.store.actions[&next].kind == ActionKind::Reboot;
-        let state = self.agents[index].runs.get_mut(&run).expect("the run is on");
-        state.picked_up = Some(next).filter(|_| !reboots);
-        // A machine that dies in the middle leaves its action picked up.
-        state.fails = self.faulty && self.rng.chance(3);
-        if state.fails {
-            state.picked_up = None;
-        }
-        let delay = self.rng.range(100, 20_000);
-        self.after(delay, Event::RunStep(index, run));
-        if reboots {
-            self.after(180_000, Event::Fault);
+            life: 0,
+            name: String::new(),
+            key: 0,
+            strong: false,
+            clock: rng.range(-90_000, 90_000),
+            drift: 0,
+            connection: None,
+            runs: HashMap::new(),
+            timer: None,
         }
     }
 
-    fn fetch(&mut self, system: SystemId) -> Option<ActionId> {
-        let rebooting = self.store.actions.values().any(|action| {
-            action.system == system && action.kind == ActionKind::Reboot && matches!(action.status, Status::PickedUp(_))
-        });
-        let now = self.now;
-        let eligible = self.store.actions.iter().find(|(_, action)| {
-            action.system == system && action.is_pending() && action.earliest <= now && !self.store.is_blocked(action)
-        });
-        let id = eligible.map(|(&id, _)| id).filter(|_| !rebooting)?;
-        self.change(id, |action| action.status = Status::PickedUp(now));
-        Some(id)
+    /// Its clock.
+    pub(super) fn wall(&self, now: Timestamp) -> Timestamp {
+        shifted(now, self.clock)
     }
 
-    fn submit(&mut self, id: ActionId) {
-        let failed = self.faulty && self.rng.chance(10);
-        self.change(id, |action| {
-            action.status = if failed { Status::Failed } else { Status::Completed }
-        });
-        if failed {
-            self.store.fail_dependents(id);
+    /// What it takes for the server's time.
+    pub(super) fn server_time(&self, now: Timestamp) -> Timestamp {
+        shifted(now, self.clock + self.drift)
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        match &self.body {
+            Body::New(agent) => agent.core.is_some(),
+            Body::Existing(agent) => agent.up,
         }
     }
 
-    /// A boot was seen: picked-up reboots are completed.
-    fn finish_reboot(&mut self, system: SystemId) {
-        let now = self.now;
-        let reboots: Vec<_> = self
-            .store
-            .actions
-            .iter()
-            .filter(|(_, action)| action.system == system && action.kind == ActionKind::Reboot)
-            .filter(|(_, action)| matches!(action.status, Status::PickedUp(at) if at + Duration::from_secs(180) < now))
-            .map(|(&id, _)| id)
-            .collect();
-        reboots
-            .into_iter()
-            .for_each(|id| self.change(id, |action| action.status = Status::Completed));
-    }
-
-    /// Every change by the Satellite gives the row a new version.
-    pub(super) fn change(&mut self, id: ActionId, change: impl FnOnce(&mut Action)) {
-        let row = self.next_action;
-        self.next_action += 1;
-        let action = self.store.actions.get_mut(&id).expect("the action exists");
-        change(action);
-        action.row = row;
-        let (system, kind) = (action.system, action.kind);
-        if kind == ActionKind::Reboot {
-            // Whatever waited for a reboot's end becomes due now.
-            self.witness.free_since.insert(system, self.now);
-        }
-        self.store
-            .systems
-            .get_mut(&system)
-            .expect("the system exists")
-            .last_change = Some(self.now);
-        self.notice(system);
-    }
-
-    pub(super) fn run_ends(&mut self, index: usize, run: RunId, code: i32) {
-        let next = self.draw_run();
-        let key = self.agents[index].key;
-        let Some(state) = self.agents[index].runs.remove(&run) else {
-            return;
-        };
-        let millis = i64::try_from(self.now.saturating_since(state.started).as_millis()).expect("runs are short");
-        self.check_coverage(index, run, state.started, code);
-        match &mut self.agents[index].body {
-            Body::New(new) => {
-                let wishes = new.run_ended(self.now, exit(code, run, millis), next, key);
-                self.grant(index, wishes);
-            }
-            Body::Existing(old) => {
-                old.running = None;
-                old.failed = code != 0;
-                self.existing_loop(index, 100);
-            }
+    /// Whether every report is acknowledged.
+    pub(super) fn told(&self) -> bool {
+        match &self.body {
+            Body::New(agent) => agent.disk.ended.is_empty(),
+            Body::Existing(agent) => agent.inbox.is_empty(),
         }
     }
 }

@@ -13,10 +13,12 @@ impl World {
         self.store.start_node(self.now);
         self.node_life += 1;
         let agenda = Agenda::new(self.policy.clone());
+        let stranger = DispatcherTalk::new(wire::DISPATCHER.into(), wire::STRANGER, self.rng.next());
         self.node = Some(Node {
             agenda,
             timer: None,
             sessions: BTreeMap::new(),
+            stranger: Box::new(stranger),
         });
         let life = self.node_life;
         self.at(self.now + RECONCILE, Event::Reconcile(life));
@@ -36,7 +38,7 @@ impl World {
             .map(|(&id, _)| id)
             .collect();
         for id in open {
-            self.connections.get_mut(&id).expect("just listed").open_at_node = false;
+            self.connections.get_mut(&id).expect("just listed").close_at_node();
             let delay = if self.rng.chance(80) {
                 self.rng.range(0, 50)
             } else {
@@ -98,14 +100,16 @@ impl World {
                     number,
                     client,
                 } => {
-                    let key: u64 = client.shared_key.expose().parse().expect("the fake's keys are numbers");
-                    self.deliver(system, connection, number, key);
+                    self.deliver(system, connection, number, &client);
                 }
-                Task::Ping { system, connection } => {
-                    let key = self.store.systems[&system].key;
-                    self.send_to_agent(connection, ToAgent::Ping(key));
+                Task::Ping { system, connection } => self.ping(system, connection),
+                Task::Acknowledge { connection, run, .. } => {
+                    let now = self.now;
+                    if let Some(talk) = self.talk(connection) {
+                        talk.acknowledge(now, run);
+                        self.drive_session(connection);
+                    }
                 }
-                Task::Acknowledge { connection, run, .. } => self.send_to_agent(connection, ToAgent::Acknowledge(run)),
             }
         }
         let (now, life) = (self.now, self.node_life);
@@ -154,102 +158,6 @@ impl World {
         }
         if failed {
             self.excuse_everybody();
-        }
-    }
-
-    fn deliver(&mut self, system: SystemId, connection: ConnectionId, number: RequestNumber, key: u64) {
-        let open = self.connections.get(&connection).is_some_and(|c| c.open_at_node);
-        let node = self.node.as_mut().expect("a node delivers");
-        if !open || self.rng.chance(1) {
-            return node.agenda.request_not_sent(system, number, self.now);
-        }
-        node.agenda.request_sent(system, number, self.now);
-        self.witness.requests += 1;
-        self.check_delivery(system, connection, number);
-        if let Some(connection) = self.connections.get_mut(&connection) {
-            connection.unanswered.push_back(number);
-        }
-        self.send_to_agent(connection, ToAgent::Request(number, key));
-    }
-
-    pub(super) fn send_to_agent(&mut self, id: ConnectionId, message: ToAgent) {
-        let delay = self.draw_latency();
-        let Some(connection) = self.connections.get_mut(&id).filter(|c| c.open_at_node && !c.cut) else {
-            return;
-        };
-        let at = (self.now + delay).max(connection.last[0]);
-        connection.last[0] = at;
-        self.at(at, Event::ToAgent(id, message));
-    }
-
-    pub(super) fn draw_latency(&mut self) -> Duration {
-        let millis = if self.rng.chance(95) {
-            self.rng.range(0, 20)
-        } else {
-            self.rng.range(0, 4_000)
-        };
-        Duration::from_millis(u64::try_from(millis).expect("latency is positive"))
-    }
-
-    pub(super) fn node_receives(&mut self, id: ConnectionId, message: ToNode) {
-        let Some(connection) = self.connections.get_mut(&id).filter(|c| c.open_at_node && !c.cut) else {
-            return;
-        };
-        let agent = &self.agents[connection.agent];
-        let (system, kind, key) = (agent.system, agent.kind(), self.store.systems[&agent.system].key);
-        let Some(node) = &mut self.node else { return };
-        match message {
-            ToNode::Presence(announcement) => {
-                if let Some(old) = node.sessions.insert(system, id).filter(|&old| old != id) {
-                    node.agenda.session_closed(system, old, self.now);
-                    self.node_ends(old);
-                }
-                let node = self.node.as_mut().expect("still there");
-                let arrival = Arrival {
-                    system,
-                    connection: id,
-                    kind,
-                    announcement: Some(announcement),
-                };
-                node.agenda.session_opened(arrival, self.now);
-                self.witness.free_since.insert(system, self.now);
-            }
-            ToNode::Event(event, signed) if signed == key => {
-                if matches!(event, ClientEvent::Accepted(_) | ClientEvent::Finished(_)) {
-                    self.witness.free_since.insert(system, self.now);
-                }
-                node.agenda.client_reported(system, id, event, self.now);
-            }
-            ToNode::Received(signed) if signed == key => {
-                if let Some(number) = connection.unanswered.pop_front() {
-                    self.witness.free_since.insert(system, self.now);
-                    node.agenda
-                        .client_reported(system, id, ClientEvent::Accepted(number), self.now);
-                }
-            }
-            ToNode::Event(..) | ToNode::Received(_) => {}
-        }
-    }
-
-    /// The node closes a connection; the agent learns of it.
-    fn node_ends(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.open_at_node = false;
-            self.after(5, Event::AgentSeesEnd(id));
-        }
-    }
-
-    pub(super) fn node_sees_end(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(&id).filter(|c| c.open_at_node) else {
-            return;
-        };
-        connection.open_at_node = false;
-        let system = self.agents[connection.agent].system;
-        if let Some(node) = &mut self.node {
-            node.agenda.session_closed(system, id, self.now);
-            if node.sessions.get(&system) == Some(&id) {
-                node.sessions.remove(&system);
-            }
         }
     }
 }
