@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -114,6 +115,29 @@ fn demo_stays_up_for_a_second_terminal_until_ctrl_c() {
     kill(Pid::from_raw(demo.id().try_into().unwrap()), Signal::SIGINT).unwrap();
     assert_eq!(demo.wait().unwrap().code(), Some(0));
     assert_eq!(left_in(temporary.path()), [""; 0]);
+}
+
+#[test]
+fn demo_that_is_killed_takes_its_processes_along() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut demo = crate::site::command(env!("CARGO_BIN_EXE_osa-dispatcher"))
+        .args(["demo", "--agents", "2", "--keep", "--osad", env!("CARGO_BIN_EXE_osad")])
+        .env("TMPDIR", temporary.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.contains("still running")).unwrap();
+    assert_eq!(processes_naming(temporary.path()).len(), 3);
+
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !processes_naming(temporary.path()).is_empty() {
+        assert!(Instant::now() < deadline, "{:?}", processes_naming(temporary.path()));
+        std::thread::yield_now();
+    }
 }
 
 /// Command lines of processes that work in a directory.

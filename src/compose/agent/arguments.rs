@@ -71,6 +71,9 @@ pub struct RunArgs {
     /// Instead of the configuration's `log.file`
     #[arg(long, value_name = "FILE")]
     pub logfile: Option<PathBuf>,
+    /// End when this process, which started us, has ended
+    #[arg(long, value_name = "PID", hide = true)]
+    pub end_with: Option<i32>,
 }
 
 /// Which configuration, and for whom the answer is.

@@ -15,7 +15,7 @@ use crate::actors::agent::{AgentActors, AgentParts};
 use crate::actors::connector::ReconnectPolicy;
 use crate::actors::enroller::AgentServer;
 use crate::actors::supervision::{GaveUp, Intensity, StopChildren, Supervisor};
-use crate::compose::process::{notify, pid_file::PidFile};
+use crate::compose::process::{notify, parent, pid_file::PidFile};
 use crate::domain::backoff::Backoff;
 use crate::host::auth_file::AuthFile;
 use crate::host::check_runs::CheckRuns;
@@ -43,6 +43,9 @@ const INTENSITY: Intensity = Intensity {
 /// # Errors
 /// [`AgentError`]: why it did not start, or ended by itself.
 pub fn run(args: &RunArgs, loaded: Loaded<AgentSettings>) -> Result<(), AgentError> {
+    if let Some(parent) = args.end_with {
+        parent::end_with(parent);
+    }
     let filter = std::env::var(FILTER_VARIABLE).ok();
     let logging = Logging::start(&loaded.settings.log, filter.as_deref())?;
     for warning in &loaded.warnings {

@@ -23,7 +23,7 @@ mod sockets;
 use std::path::PathBuf;
 
 use crate::compose::cli::arguments::ServeArgs;
-use crate::compose::process::notify;
+use crate::compose::process::{notify, parent};
 use crate::net::ca::AuthorityFiles;
 use crate::net::tls::ServerFiles;
 use crate::settings::dispatcher::DispatcherSettings;
@@ -39,6 +39,9 @@ pub use error::ServeError;
 pub fn serve(args: &ServeArgs) -> Result<u8, ServeError> {
     if !args.nodetach && !notify::is_wanted() {
         return detach::detach(args);
+    }
+    if let Some(parent) = args.end_with {
+        parent::end_with(parent);
     }
     let flags = args.flags();
     let loaded = DispatcherSettings::load(&flags, std::env::vars())?;

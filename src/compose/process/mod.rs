@@ -2,5 +2,6 @@
 
 pub mod detach;
 pub mod notify;
+pub mod parent;
 pub mod pid_file;
 pub mod readiness;

@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::error::SwarmError;
+use crate::compose::process::parent;
 
 /// A child; killed when dropped.
 pub(super) struct Process {
@@ -25,6 +26,8 @@ impl Process {
         let stdout = output().map_err(SwarmError::file("open", log))?;
         let stderr = output().map_err(SwarmError::file("open", log))?;
         let program = PathBuf::from(command.get_program());
+        // However the swarm ends, nothing of it stays.
+        command.arg(parent::FLAG).arg(std::process::id().to_string());
         let started = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn();
         Ok(Self {
             what,

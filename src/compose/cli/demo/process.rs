@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::DemoError;
+use crate::compose::process::parent;
 use crate::ports::file_error::FileError;
 
 /// How long a process may take to end.
@@ -54,6 +55,8 @@ impl DemoProcess {
             .process_group(0)
             .kill_on_drop(true);
         command(&mut line);
+        // However the demo ends, nothing of it stays.
+        line.arg(parent::FLAG).arg(std::process::id().to_string());
         Ok(Self {
             name: name.to_owned(),
             child: line.spawn().map_err(failed)?,
