@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::ports::accounts::Accounts;
 use crate::ports::inventory::Inventory;
@@ -50,6 +51,14 @@ pub enum StoreError {
     /// Another dispatcher serves this database.
     #[error("database {database} is served by another osa-dispatcher: stop it, or give this one its own", database = .0.display())]
     InUse(PathBuf),
+    /// The database does not answer: its disk hangs. Passes when that does. Whether what was asked is done is not known.
+    #[error("database {database} has not answered within {} s: check its disk", .within.as_secs(), database = .path.display())]
+    Stalled {
+        /// The file.
+        path: PathBuf,
+        /// How long it was waited for.
+        within: Duration,
+    },
     /// The waiting room before the database is full; passes by itself.
     #[error("too many database requests are waiting")]
     Saturated,
@@ -83,7 +92,13 @@ impl StoreError {
     pub const fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Locked(_) | Self::Full(_) | Self::Io(_) | Self::Saturated | Self::WorkerPanicked | Self::Other { .. }
+            Self::Locked(_)
+                | Self::Full(_)
+                | Self::Io(_)
+                | Self::Stalled { .. }
+                | Self::Saturated
+                | Self::WorkerPanicked
+                | Self::Other { .. }
         )
     }
 }

@@ -38,10 +38,17 @@ struct Store {
     fails: AtomicBool,
 }
 
+fn stalled() -> StoreError {
+    StoreError::Stalled {
+        path: "osa.db".into(),
+        within: Duration::from_secs(20),
+    }
+}
+
 impl Store {
     fn perform(&self, operation: &Operation) -> Result<Outcome, StoreError> {
         if self.fails.load(Ordering::SeqCst) {
-            return Err(StoreError::Saturated);
+            return Err(stalled());
         }
         let now = osa::ports::clock::Clock::now(&self.clock);
         Ok(self.memory.lock().expect("not poisoned").perform(operation, now))
@@ -127,7 +134,7 @@ impl PushStore for Store {
 
     async fn make_durable(&self) -> Result<(), StoreError> {
         if self.fails.load(Ordering::SeqCst) {
-            return Err(StoreError::Saturated);
+            return Err(stalled());
         }
         Ok(())
     }
@@ -481,6 +488,27 @@ async fn store_that_fails_delays_and_loses_nothing() {
 
     assert_eq!(bench.store.status(1), Status::Completed);
     assert_eq!(*bench.acknowledged.lock().expect("not poisoned"), [RunId([1; 16])]);
+}
+
+#[actix::test]
+async fn store_that_hangs_is_told_until_it_answers() {
+    let bench = Bench::start().await;
+    let stalled = async || {
+        let asked = bench.poller.send(DescribeSystems(Some(vec![])));
+        asked.await.expect("the poller lives").stalled.is_some()
+    };
+    assert!(!stalled().await);
+
+    bench.store.fails.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(stalled().await);
+
+    bench.store.fails.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!stalled().await);
+    bench.store.schedule(1);
+    settle().await;
+    assert_eq!(bench.requests.lock().expect("not poisoned").len(), 1);
 }
 
 #[actix::test]

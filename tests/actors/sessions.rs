@@ -320,3 +320,23 @@ async fn older_agent_of_a_system_is_told_when_another_registers_as_it() {
     );
     newer.assert_served().await;
 }
+
+#[actix::test]
+async fn strangers_are_counted_by_why_they_left() {
+    let dispatcher = Dispatcher::start().await;
+    let counted = || Vec::from_iter(dispatcher.roster.take_strangers());
+    let friend = dispatcher.log_in("osad-1").await;
+    let (first, second, mut silent) = (
+        dispatcher.connect().await,
+        dispatcher.connect().await,
+        dispatcher.connect().await,
+    );
+
+    drop((friend, first, second));
+    tokio::time::sleep(Duration::from_millis(10)).await;
+
+    assert_eq!(counted(), [("closed by the client", 2)], "not the one that had logged in");
+    silent.hear_out().await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(counted(), [("no login in time", 1)]);
+}

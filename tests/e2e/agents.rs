@@ -92,7 +92,6 @@ impl Logged {
     }
 
     /// Waits until it ends by itself; its exit code, and the last line it wrote.
-    #[cfg(debug_assertions)]
     pub fn end(&mut self) -> (Option<i32>, String) {
         let mut last = Value::Null;
         // The pipe ends with the process.

@@ -362,3 +362,14 @@ fn bundle_that_cannot_be_written_leaves_no_system_behind() {
         Some(0)
     );
 }
+
+#[test]
+fn command_says_what_to_do_when_the_control_socket_is_gone() {
+    let site = Site::initialised();
+    let _dispatcher = site.serve();
+    fs::remove_file(site.path("data").join("control.sock")).unwrap();
+
+    let ended = site.run(["systems", "list"]);
+
+    ended.assert_failed(69, &["control.sock", "restart osa-dispatcher"]);
+}

@@ -13,6 +13,8 @@ mod commands;
 #[cfg(all(feature = "dispatcher", debug_assertions))]
 mod crashes;
 #[cfg(feature = "dispatcher")]
+mod database;
+#[cfg(feature = "dispatcher")]
 mod demo;
 #[cfg(feature = "dispatcher")]
 mod pushes;

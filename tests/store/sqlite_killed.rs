@@ -155,6 +155,7 @@ async fn push_once(store: &SqliteStore, system: SystemId, seed: i64) {
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .unwrap()
         .block_on(work)

@@ -162,6 +162,8 @@ pub struct PollerStatus {
     pub connected: usize,
     /// Slots in use, of those that `notify_threshold` counts.
     pub slots_used: usize,
+    /// Since when the store has not answered in time, if that is so.
+    pub stalled: Option<Timestamp>,
     /// The systems asked for that are connected.
     pub systems: Vec<(SystemId, Snapshot)>,
 }

@@ -68,6 +68,8 @@ pub struct Poller {
     agenda: Agenda,
     timer: Option<(Instant, SpawnHandle)>,
     awaited_pongs: BTreeMap<SystemId, Vec<(Instant, oneshot::Sender<Duration>)>>,
+    /// Since when the store has not answered in time.
+    stalled: Option<Timestamp>,
     /// Told when everything is recorded; nothing new is looked for any more.
     draining: Option<oneshot::Sender<()>>,
     guard: ExitGuard,
@@ -89,6 +91,7 @@ impl Poller {
             agenda,
             timer: None,
             awaited_pongs: BTreeMap::new(),
+            stalled: None,
             draining: None,
             guard,
         }

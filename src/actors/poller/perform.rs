@@ -26,12 +26,30 @@ impl Poller {
     }
 
     fn performed(&mut self, outcome: Result<Outcome, (&'static str, StoreError)>, ctx: &mut Context<Self>) {
+        self.note_stall(outcome.as_ref().err().map(|(_, error)| error));
         let outcome = outcome.unwrap_or_else(|(operation, error)| {
             tracing::error!(event = "store_operation_failed", operation, error = %error, "done again after a pause");
             Outcome::Failed
         });
         self.agenda.performed(outcome, self.now());
         self.drive(ctx);
+    }
+
+    /// Says once that the store hangs, and once that it answers again.
+    fn note_stall(&mut self, error: Option<&StoreError>) {
+        let now = self.now();
+        match (error, self.stalled) {
+            (Some(error @ StoreError::Stalled { .. }), None) => {
+                self.stalled = Some(now);
+                tracing::error!(event = "store_stalled", error = %error, "requests wait, connections stay");
+            }
+            (None, Some(since)) => {
+                self.stalled = None;
+                let seconds = now.saturating_since(since).as_secs();
+                tracing::warn!(event = "store_recovered", seconds, "the store answers again");
+            }
+            (Some(_) | None, _) => {}
+        }
     }
 
     /// Tells agents that their reports are recorded, once they would survive a power cut: an agent forgets what is

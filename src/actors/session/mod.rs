@@ -320,6 +320,9 @@ impl Actor for Session {
     fn stopped(&mut self, _: &mut Self::Context) {
         // While a panic unwinds, the parent writes the line.
         if !std::thread::panicking() {
+            if self.jid.is_none() {
+                self.ticket.leave_as_stranger(self.totals.cause());
+            }
             let system = self.pushable.map(|(system, _)| system);
             self.totals
                 .log(self.link.peer_addr(), self.jid.as_deref(), system, now());

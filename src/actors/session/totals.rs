@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::domain::ids::SystemId;
 use crate::ports::transport::{LinkError, TlsFailure};
+use crate::protocol::stream::StreamFault;
 use crate::protocol::stream::server::ServerEnd;
 
 /// Why a session ended.
@@ -65,6 +66,21 @@ impl Totals {
         self.ending.get_or_insert_with(|| Box::new(ending));
     }
 
+    /// Why the session ended, in few words: what strangers are counted by.
+    pub fn cause(&self) -> &'static str {
+        match self.ending.as_deref() {
+            None => "stopped",
+            Some(Ending::Stream(ServerEnd::ClosedByClient) | Ending::Gone) => "closed by the client",
+            Some(Ending::Stream(ServerEnd::ClientFault(_))) => "fault reported by the client",
+            Some(Ending::Stream(ServerEnd::Fault(StreamFault::LoginTimeout))) => "no login in time",
+            Some(Ending::Stream(ServerEnd::Fault(_))) => "refused by the rules of the protocol",
+            Some(Ending::Link(LinkError::Tls(_))) => "TLS failed",
+            Some(Ending::Link(_)) => "connection broke",
+            Some(Ending::SlowReader) => "client does not read",
+            Some(Ending::Undelivered) => "dispatcher too busy",
+        }
+    }
+
     pub fn log(&self, peer: SocketAddr, jid: Option<&str>, system: Option<SystemId>, now: Instant) {
         if let Some(Ending::Link(LinkError::Tls(TlsFailure::LegacyPeer(error)))) = self.ending.as_deref() {
             tracing::warn!(
@@ -78,12 +94,18 @@ impl Totals {
             .ending
             .as_ref()
             .map_or_else(|| "stopped".to_owned(), ToString::to_string);
+        let elapsed_ms = u64::try_from(now.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX);
+        // Whoever never logs in can come at any rate; its parent counts it.
+        if jid.is_none() {
+            tracing::debug!(event = "session_closed", peer_addr = %peer, elapsed_ms, bytes_in = self.bytes_in, reason);
+            return;
+        }
         tracing::info!(
             event = "session_closed",
             peer_addr = %peer,
             jid,
             system_id = system.map(|system| system.0),
-            elapsed_ms = u64::try_from(now.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX),
+            elapsed_ms,
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,
             stanzas_in = self.stanzas_in,

@@ -29,6 +29,8 @@ use crate::domain::ids::{ConnectionId, SystemId};
 use crate::ports::tls::{CertificateInfo, Certificates, TlsError};
 use crate::ports::transport::{Connection, Listener};
 
+/// How often it is said how many connections never logged in.
+const STRANGERS_TOLD_EVERY: Duration = Duration::from_secs(60);
 /// How often the certificate's end is looked at, and the files are read anew in case they were renewed.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(12 * 3600);
 /// How often the sessions that are left are counted while shutting down.
@@ -129,6 +131,13 @@ fn log_warnings(info: &CertificateInfo) {
     }
 }
 
+/// One line for each cause: whoever never logs in can come at any rate.
+fn tell_strangers(roster: &Roster) {
+    for (cause, connections) in roster.take_strangers() {
+        tracing::info!(event = "strangers_left", cause, connections, "never logged in");
+    }
+}
+
 /// Tells router and poller of everybody who departed.
 async fn clean_up(parts: &SessionParts, roster: &Roster) {
     let departed = roster.departed();
@@ -177,6 +186,9 @@ impl Actor for TlsSupervisor {
         ctx.run_interval(CERTIFICATE_CHECK, |supervisor, _| {
             // Whatever is wrong has been logged.
             supervisor.reload().ok();
+        });
+        ctx.run_interval(STRANGERS_TOLD_EVERY, |supervisor, _| {
+            tell_strangers(&supervisor.parts.roster)
         });
     }
 }

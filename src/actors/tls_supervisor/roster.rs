@@ -4,7 +4,7 @@
 //! So each holds a [`Ticket`], whose drop is recorded here and handled by whichever generation of the parent comes
 //! next. Nothing but counting happens under the lock.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::WeakRecipient;
@@ -30,6 +30,8 @@ struct Members {
     admission: Admission,
     orders: HashMap<ConnectionId, Option<WeakRecipient<SessionOrder>>>,
     departed: Vec<Departed>,
+    /// How many left without having logged in, by cause, since that was last told.
+    strangers: BTreeMap<&'static str, u64>,
     last: ConnectionId,
 }
 
@@ -50,6 +52,7 @@ impl Roster {
                 admission: Admission::new(limits),
                 orders: HashMap::new(),
                 departed: Vec::new(),
+                strangers: BTreeMap::new(),
                 last: ConnectionId(0),
             }),
             departure: Notify::new(),
@@ -138,6 +141,11 @@ impl Roster {
         members.departed.drain(..count);
     }
 
+    /// Who left without having logged in since the last call: causes and how many.
+    pub fn take_strangers(&self) -> BTreeMap<&'static str, u64> {
+        std::mem::take(&mut self.members().strangers)
+    }
+
     fn leave(&self, ticket: &Ticket, reason: ExitReason) {
         let mut members = self.members();
         members.admission.left(ticket.origin, ticket.logged_in);
@@ -181,6 +189,11 @@ impl Ticket {
     /// The client is pushable for this system: whoever cleans up must say so.
     pub fn open(&mut self, system: SystemId) {
         self.system = Some(system);
+    }
+
+    /// The client never logged in; it is counted under this cause.
+    pub fn leave_as_stranger(&self, cause: &'static str) {
+        *self.roster.members().strangers.entry(cause).or_default() += 1;
     }
 
     /// Sets how the session ends if no panic comes first.

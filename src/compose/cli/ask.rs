@@ -11,6 +11,7 @@ use crate::compose::control::envelope::{read_answer, write_request};
 use crate::compose::control::requests::Request;
 use crate::host::clock::{OsEntropy, SystemClock};
 use crate::net::control::{self, ControlError};
+use crate::ports::store::StoreError;
 use crate::settings::dispatcher::DispatcherSettings;
 use crate::settings::names::ListenAddresses;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
@@ -38,7 +39,13 @@ pub fn ask(settings: &DispatcherSettings, request: Request) -> Result<Answer, Cl
         .map_err(CliError::Runtime)?;
     runtime.block_on(async {
         match ask_running(settings, request.clone()).await {
-            Err(CliError::Control(ControlError::NoDispatcher(_))) => carry_out(settings, request).await,
+            Err(CliError::Control(ControlError::NoDispatcher(_))) => match carry_out(settings, request).await {
+                // Somebody serves it, only not at this socket.
+                Err(CliError::Store(StoreError::InUse(_))) => {
+                    Err(CliError::SocketGone(settings.control_socket.clone()))
+                }
+                carried_out => carried_out,
+            },
             asked => asked,
         }
     })

@@ -44,6 +44,9 @@ pub enum CliError {
     /// There is no database yet.
     #[error("there is no database {}; make one with `osa-dispatcher init`, or name its configuration with --config", .0.display())]
     NoDatabase(PathBuf),
+    /// A dispatcher serves the database, but does not listen where it should.
+    #[error("a dispatcher runs, but its control socket {} is gone: restart osa-dispatcher, which makes it anew, or correct control_socket", .0.display())]
+    SocketGone(PathBuf),
     /// A bundle's directory exists.
     #[error("{} exists already; remove it, or name another place with --out", .0.display())]
     BundleExists(PathBuf),
@@ -97,6 +100,7 @@ impl CliError {
             Self::Rejected(rejection) => rejection.kind.exit_code(),
             Self::File(error) => file(&error.source),
             Self::NoDatabase(_) => 66,
+            Self::SocketGone(_) => 69,
             Self::BundleExists(_) => 73,
             Self::NoHostname(_) | Self::BadHostname(_) | Self::OtherHostname { .. } => 78,
             Self::BundleName(_) => 65,
@@ -111,7 +115,7 @@ impl CliError {
 /// Exit code of a database's error.
 pub(in crate::compose) fn store(error: &StoreError) -> u8 {
     match error {
-        StoreError::Locked(_) | StoreError::InUse(_) | StoreError::Saturated => 75,
+        StoreError::Locked(_) | StoreError::InUse(_) | StoreError::Saturated | StoreError::Stalled { .. } => 75,
         StoreError::Full(_) | StoreError::Io(_) => 74,
         StoreError::Inaccessible { source, .. } => file(source),
         StoreError::OutOfThreads(_) => 71,

@@ -6,7 +6,7 @@ use super::arguments::{PlainArgs, SystemArgs};
 use super::ask::{ask, settings};
 use super::error::CliError;
 use super::{Done, lists, output};
-use crate::compose::control::answers::{Answer, RunningStatus, Status};
+use crate::compose::control::answers::{Answer, DatabaseState, RunningStatus, Status};
 use crate::compose::control::explanation::Explained;
 use crate::compose::control::requests::Request;
 use crate::compose::time::Time;
@@ -35,8 +35,10 @@ fn rows(status: &Status) -> Vec<(&'static str, String)> {
         )],
     };
     rows.push(("server", status.hostname.clone()));
-    rows.push(("systems", format!("{}, {} online", status.systems, status.online)));
-    rows.push(("pending actions", status.pending.to_string()));
+    if let (Some(systems), Some(online)) = (status.systems, status.online) {
+        rows.push(("systems", format!("{systems}, {online} online")));
+    }
+    rows.push(("pending actions", output::or_dash(status.pending)));
     rows.push(("version", status.version.clone()));
     rows
 }
@@ -57,9 +59,18 @@ fn running_rows(running: &RunningStatus) -> Vec<(&'static str, String)> {
             "certificate",
             format!("expires {}", running.certificate_expires.local()),
         ),
+        ("database", database(running.database).to_owned()),
         ("connections", format!("{connections}, {logging_in} logging in")),
         ("looks through all systems every", format_duration(interval)),
     ]
+}
+
+const fn database(state: DatabaseState) -> &'static str {
+    match state {
+        DatabaseState::Ok => "in use",
+        DatabaseState::Stalled => "store stalled: it does not answer, check its disk",
+        DatabaseState::Deleted => "its file is gone: see the log for how to rescue it before a restart",
+    }
 }
 
 fn lines(rows: &[(&str, String)]) -> String {

@@ -48,12 +48,24 @@ pub struct Status {
     pub hostname: String,
     /// The running dispatcher; `null` if none runs.
     pub running: Option<RunningStatus>,
-    /// How many systems there are.
-    pub systems: usize,
+    /// How many systems there are; `null` while the database does not answer.
+    pub systems: Option<usize>,
     /// How many of them are online.
-    pub online: usize,
+    pub online: Option<usize>,
     /// How many actions of systems are pending.
-    pub pending: i64,
+    pub pending: Option<i64>,
+}
+
+/// How the running dispatcher's database is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DatabaseState {
+    /// It answers.
+    Ok,
+    /// It does not answer: its disk hangs.
+    Stalled,
+    /// Its file is no longer at its path.
+    Deleted,
 }
 
 /// What only a running dispatcher knows of itself.
@@ -75,6 +87,8 @@ pub struct RunningStatus {
     pub logging_in: usize,
     /// The end of the certificate in use.
     pub certificate_expires: Time,
+    /// How the database is.
+    pub database: DatabaseState,
     /// Requests are sent within so many milliseconds of what the poller cannot be told: `push.reconcile_interval`.
     pub reconcile_interval_ms: u64,
 }

@@ -95,7 +95,9 @@ impl From<StoreError> for Rejection {
             StoreError::NotFound { .. } => RejectionKind::NotFound,
             StoreError::Exists { .. } => RejectionKind::Exists,
             StoreError::Full(_) => RejectionKind::Full,
-            StoreError::Locked(_) | StoreError::Saturated | StoreError::InUse(_) => RejectionKind::Busy,
+            StoreError::Locked(_) | StoreError::Saturated | StoreError::Stalled { .. } | StoreError::InUse(_) => {
+                RejectionKind::Busy
+            }
             StoreError::Io(_)
             | StoreError::Inaccessible { .. }
             | StoreError::OutOfThreads(_)

@@ -1,6 +1,7 @@
 //! Why the dispatcher did not start, or ended by itself.
 
 use std::io;
+use std::path::PathBuf;
 
 use super::port_holder::Holder;
 use crate::compose::cli::error as codes;
@@ -56,6 +57,9 @@ pub enum ServeError {
     /// It did not get into the background.
     #[error(transparent)]
     Detach(#[from] DetachError),
+    /// Another file is at the database's path.
+    #[error("database {} was replaced under the running dispatcher: start it again to use the new one, unless a service manager does", .0.display())]
+    DatabaseReplaced(PathBuf),
     /// An actor failed too often.
     #[error(
         "actor {child} failed too often (exits are in the log as child_exited): start osa-dispatcher again, unless a service manager does, and report what the log says"
@@ -88,6 +92,7 @@ impl ServeError {
             Self::Control(error) => codes::control(error),
             Self::File(error) => codes::file(&error.source),
             Self::Detach(error) => error.exit_code(),
+            Self::DatabaseReplaced(_) => 75,
             Self::GaveUp { .. } => 70,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use crate::actors::poller::messages::{DescribeSystems, LookAt, PingSystem};
 use crate::actors::router::{DescribeRivals, EndAccountSessions, Rival, Router};
 use crate::actors::supervision::LiveAddr;
 use crate::actors::tls_supervisor::Roster;
-use crate::compose::control::answers::RunningStatus;
+use crate::compose::control::answers::{DatabaseState, RunningStatus};
 use crate::compose::control::desk::RunningDispatcher;
 use crate::compose::control::explanation::{RivalView, RivalsView};
 use crate::domain::ids::{Incarnation, SystemId};
@@ -39,6 +40,8 @@ pub struct Live {
     pub registration: Vec<SocketAddr>,
     /// `push.reconcile_interval`.
     pub reconcile_interval: Duration,
+    /// Whether the database's file is no longer at its path.
+    pub database_deleted: Arc<AtomicBool>,
     /// The sessions.
     pub roster: Arc<Roster>,
     /// The certificates in use.
@@ -50,6 +53,20 @@ pub struct Live {
     /// Who owns TLS.
     #[cfg(debug_assertions)]
     pub tls: LiveAddr<crate::actors::tls_supervisor::TlsSupervisor>,
+}
+
+impl Live {
+    async fn database(&self) -> DatabaseState {
+        let asked = self.poller.send(DescribeSystems(Some(Vec::new())));
+        let poller = timeout(ACTOR_TIMEOUT, asked).await.ok().and_then(Result::ok);
+        if poller.is_some_and(|poller| poller.stalled.is_some()) {
+            return DatabaseState::Stalled;
+        }
+        match self.database_deleted.load(Ordering::Relaxed) {
+            true => DatabaseState::Deleted,
+            false => DatabaseState::Ok,
+        }
+    }
 }
 
 #[async_trait]
@@ -65,6 +82,7 @@ impl RunningDispatcher for Live {
             registration: text(&self.registration),
             connections,
             logging_in,
+            database: self.database().await,
             certificate_expires: self.certificates.in_use().not_after.into(),
             reconcile_interval_ms: u64::try_from(self.reconcile_interval.as_millis()).unwrap_or(u64::MAX),
         }

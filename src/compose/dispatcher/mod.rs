@@ -9,6 +9,7 @@
 //! is written.
 
 mod actors;
+mod database_watch;
 mod decoy;
 mod detach;
 mod error;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use actix::Addr;
@@ -11,6 +12,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::actors::{self, Adapters, Addresses, Services, Threads};
+use super::database_watch::DatabaseWatch;
 use super::housekeeping::Housekeeping;
 use super::live::Live;
 use super::reload::Reloading;
@@ -62,6 +64,7 @@ enum Event {
     Stop,
     Reload,
     GaveUp(GaveUp),
+    DatabaseReplaced,
 }
 
 /// Starts, runs until told to stop, and drains.
@@ -79,6 +82,7 @@ pub async fn run(start: Start) -> Result<(), ServeError> {
     warn_of_short_descriptors(settings, ground.limits.connections);
     let (xmpp, certificates) = (local_addresses(&ground.xmpp), Arc::clone(&ground.tls));
     actix_rt::spawn(look_after_changes(ground.store.changes(), addresses.clone()));
+    actix_rt::spawn(tell_replaced(ground.database_watch(settings), events.clone()));
     let (supervisor, gave_up) = ground.start_actors(settings, &addresses, &threads);
     actix_rt::spawn(tell_gave_up(gave_up, events));
     if let Some(interval) = notify::watchdog() {
@@ -87,7 +91,7 @@ pub async fn run(start: Start) -> Result<(), ServeError> {
     tracing::info!(event = "dispatcher_started", hostname = %settings.hostname, xmpp = ?xmpp, version = env!("CARGO_PKG_VERSION"));
     notify::ready();
 
-    let within = settings.drain_timeout;
+    let (within, database) = (settings.drain_timeout, settings.database.clone());
     let mut reloading = Reloading {
         flags: start.flags,
         loaded: start.loaded,
@@ -95,20 +99,30 @@ pub async fn run(start: Start) -> Result<(), ServeError> {
         certificates,
         tls: addresses.tls.clone(),
     };
-    let gave_up = loop {
-        match told.recv().await {
-            Some(Event::Reload) => reloading.reload().await,
-            Some(Event::Stop) | None => break None,
-            Some(Event::GaveUp(gave_up)) => break Some(gave_up),
-        }
-    };
+    let ended = until_told(&mut told, &mut reloading, database).await;
     notify::stopping();
     tracing::info!(event = "dispatcher_stopping", drain_timeout = ?within);
     stop(&supervisor, within).await;
     drop((supervisor, pid_file));
     threads.stop();
     tracing::info!(event = "dispatcher_stopped");
-    gave_up.map_or(Ok(()), |gave_up| Err(ServeError::GaveUp { child: gave_up.child }))
+    ended
+}
+
+/// Returns when the program is to end, and why.
+async fn until_told(
+    told: &mut mpsc::Receiver<Event>,
+    reloading: &mut Reloading,
+    database: PathBuf,
+) -> Result<(), ServeError> {
+    loop {
+        match told.recv().await {
+            Some(Event::Reload) => reloading.reload().await,
+            Some(Event::Stop) | None => return Ok(()),
+            Some(Event::GaveUp(gave_up)) => return Err(ServeError::GaveUp { child: gave_up.child }),
+            Some(Event::DatabaseReplaced) => return Err(ServeError::DatabaseReplaced(database)),
+        }
+    }
 }
 
 /// Sessions end, the poller records what they said; bounded, since what is left is found out at the next start.
@@ -130,6 +144,7 @@ struct Ground {
     vault: Option<Arc<dyn Vault>>,
     limits: AdmissionLimits,
     incarnation: Incarnation,
+    database_deleted: Arc<AtomicBool>,
 }
 
 impl Ground {
@@ -161,6 +176,7 @@ impl Ground {
             registration,
             control,
             incarnation,
+            database_deleted: Arc::default(),
         })
     }
 
@@ -211,6 +227,14 @@ impl Ground {
         actors::start(settings, adapters, services, addresses, threads)
     }
 
+    fn database_watch(&self, settings: &DispatcherSettings) -> DatabaseWatch {
+        DatabaseWatch {
+            store: Arc::downgrade(&self.store),
+            path: settings.database.clone(),
+            deleted: Arc::clone(&self.database_deleted),
+        }
+    }
+
     fn live(&self, settings: &DispatcherSettings, addresses: &Addresses, roster: &Arc<Roster>) -> Live {
         Live {
             started: SystemClock.now(),
@@ -218,6 +242,7 @@ impl Ground {
             xmpp: local_addresses(&self.xmpp),
             registration: local_addresses(&self.registration),
             reconcile_interval: settings.push.reconcile_interval,
+            database_deleted: Arc::clone(&self.database_deleted),
             roster: Arc::clone(roster),
             certificates: Arc::clone(&self.tls) as _,
             poller: addresses.poller.clone(),
@@ -322,6 +347,12 @@ fn listen_to_signals(events: &mpsc::Sender<Event>) -> Result<(), ServeError> {
         });
     }
     Ok(())
+}
+
+async fn tell_replaced(watch: DatabaseWatch, events: mpsc::Sender<Event>) {
+    watch.replaced().await;
+    // Nobody listens only while the program is ending anyway.
+    events.send(Event::DatabaseReplaced).await.ok();
 }
 
 async fn tell_gave_up(gave_up: oneshot::Receiver<GaveUp>, events: mpsc::Sender<Event>) {

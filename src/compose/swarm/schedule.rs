@@ -126,7 +126,7 @@ struct Run<'a> {
 impl Run<'_> {
     async fn everybody_online(&self, wanted: usize) -> Result<(), SwarmError> {
         let asking = async {
-            while self.control.status().await?.online < wanted {
+            while self.control.status().await?.online < Some(wanted) {
                 tokio::time::sleep(ASK_INTERVAL).await;
             }
             Ok(())

@@ -57,8 +57,11 @@ async fn answer(request: Request<Incoming>, peer: SocketAddr, registrar: &Regist
     if request.method() != Method::POST {
         return refuse(StatusCode::METHOD_NOT_ALLOWED);
     }
-    let length = request.headers().get(CONTENT_LENGTH).and_then(number);
-    if length.is_some_and(|length| length > BODY_MAX as u64) {
+    // XML-RPC demands a length, and every client gives one; without, a body that is too long would show only as it comes.
+    let Some(length) = request.headers().get(CONTENT_LENGTH).and_then(number) else {
+        return refuse(StatusCode::LENGTH_REQUIRED);
+    };
+    if length > BODY_MAX as u64 {
         return refuse(StatusCode::PAYLOAD_TOO_LARGE);
     }
     let speaks_binary = request.headers().get(CLIENT_VERSION).and_then(number).unwrap_or(0) > 0;

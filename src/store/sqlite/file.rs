@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -85,6 +85,43 @@ pub(super) fn lock(path: &Path, holder: Holder) -> Result<Lock, StoreError> {
         }
     }
     Err(StoreError::InUse(path.to_owned()))
+}
+
+/// What tells a file from another one at the same path: device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity(u64, u64);
+
+/// Which file is at a path now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The one that is open.
+    Kept,
+    /// None: what is written to the open one is lost when it is closed.
+    Deleted,
+    /// Another one.
+    Replaced,
+}
+
+/// Identifies the file at a path.
+///
+/// # Errors
+/// [`StoreError::Inaccessible`].
+pub(super) fn identity(path: &Path) -> Result<Identity, StoreError> {
+    let found = std::fs::metadata(path).map_err(|error| inaccessible(path, error))?;
+    Ok(Identity(found.dev(), found.ino()))
+}
+
+/// Compares the file at a path with the one that was opened there.
+///
+/// # Errors
+/// [`StoreError::Inaccessible`].
+pub(super) fn place(path: &Path, opened: Identity) -> Result<Place, StoreError> {
+    match std::fs::metadata(path) {
+        Ok(found) if Identity(found.dev(), found.ino()) == opened => Ok(Place::Kept),
+        Ok(_) => Ok(Place::Replaced),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Place::Deleted),
+        Err(error) => Err(inaccessible(path, error)),
+    }
 }
 
 /// The write-ahead log of an open database, and its directory, with both entries on disk.

@@ -38,7 +38,8 @@ use crate::ports::store::StoreError;
 use connection::Role;
 use durable::Flusher;
 use failure::Failure;
-use file::{Holder, Lock};
+pub use file::Place;
+use file::{Holder, Identity, Lock};
 use statement::statement;
 use workers::{Connect, Workers};
 
@@ -51,6 +52,10 @@ const READERS: usize = 2;
 
 /// How long a statement waits for a lock that another process holds before it is `Locked`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a use case may take, waiting included, before it is `Stalled`. Longer than any takes on a disk that works,
+/// shorter than a request's lease.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Tries of an action unless settings say otherwise: `rhnServerAction.remaining_tries`.
 const TRIES_MAX: NonZeroU32 = NonZeroU32::new(5).unwrap();
@@ -68,6 +73,8 @@ pub struct SqliteOptions {
     pub max_tries: NonZeroU32,
     /// How long a statement waits for another process's lock.
     pub busy_timeout: Duration,
+    /// How long a use case may take, waiting included.
+    pub deadline: Duration,
     /// The size the file may grow to. Units: pages of 4096 bytes; `None` leaves it to the disk.
     pub max_pages: Option<u32>,
 }
@@ -79,6 +86,7 @@ impl SqliteOptions {
             path: path.into(),
             max_tries: TRIES_MAX,
             busy_timeout: BUSY_TIMEOUT,
+            deadline: DEADLINE,
             max_pages: None,
         }
     }
@@ -91,6 +99,8 @@ pub struct SqliteStore {
     writer: Workers,
     flusher: Flusher,
     path: PathBuf,
+    deadline: Duration,
+    identity: Identity,
     max_tries: i64,
     /// The newest change that was told.
     seen: AtomicI64,
@@ -134,6 +144,7 @@ impl SqliteStore {
             .map(|_| connection::open(options, Role::Reader))
             .collect::<Result<Vec<_>, _>>()?;
         let log = file::log_of(path)?;
+        let identity = file::identity(path)?;
         Ok(Self {
             writer: Workers::start(
                 "osa-store-write",
@@ -144,6 +155,8 @@ impl SqliteStore {
             readers: Workers::start("osa-store-read", reading, WAITING_ROOM, &connect(options, Role::Reader))?,
             flusher: Flusher::start(log, path, WAITING_ROOM)?,
             path: path.clone(),
+            deadline: options.deadline,
+            identity,
             max_tries: i64::from(options.max_tries.get()),
             seen: AtomicI64::new(seen),
             changed: Arc::new(Notify::new()),
@@ -160,18 +173,38 @@ impl SqliteStore {
         Arc::clone(&self.changed)
     }
 
+    /// Whether the file that is open is still the one at its path.
+    ///
+    /// # Errors
+    /// [`StoreError::Inaccessible`], [`StoreError::Stalled`].
+    pub async fn place(&self) -> Result<Place, StoreError> {
+        let (path, identity) = (self.path.clone(), self.identity);
+        // Not on the caller's thread: the disk may hang.
+        self.in_time(self.readers.run(move |_| file::place(&path, identity)))
+            .await
+    }
+
+    /// Waits no longer than the deadline. A use case that has not begun by then is left out.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let within = self.deadline;
+        tokio::time::timeout(within, work).await.unwrap_or_else(|_| {
+            Err(StoreError::Stalled {
+                path: self.path.clone(),
+                within,
+            })
+        })
+    }
+
     /// Runs a reading use case on one state of the database.
     async fn read<T: Send + 'static>(
         &self,
         use_case: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         let path = self.path.clone();
-        self.readers
-            .run(move |connection| {
-                connection::transaction(connection, "BEGIN", use_case)
-                    .map_err(|failure| failure.into_store_error(&path))
-            })
-            .await
+        let read = self.readers.run(move |connection| {
+            connection::transaction(connection, "BEGIN", use_case).map_err(|failure| failure.into_store_error(&path))
+        });
+        self.in_time(read).await
     }
 
     /// Runs a writing use case as one transaction. It survives the end of this process, but is not yet on the disk:
@@ -189,7 +222,7 @@ impl SqliteStore {
         use_case: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         let result = self.commit(use_case, None).await?;
-        self.flusher.flushed().await?;
+        self.in_time(self.flusher.flushed()).await?;
         Ok(result)
     }
 
@@ -199,7 +232,7 @@ impl SqliteStore {
         use_case: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         let result = self.commit(use_case, Some(Arc::clone(&self.changed))).await?;
-        self.flusher.flushed().await?;
+        self.in_time(self.flusher.flushed()).await?;
         Ok(result)
     }
 
@@ -210,16 +243,15 @@ impl SqliteStore {
     ) -> Result<T, StoreError> {
         let path = self.path.clone();
         self.count_writes(1);
-        self.writer
-            .run(move |connection| {
-                let result = connection::transaction(connection, "BEGIN IMMEDIATE", use_case)
-                    .map_err(|failure| failure.into_store_error(&path))?;
-                if let Some(changed) = wakes {
-                    changed.notify_one();
-                }
-                Ok(result)
-            })
-            .await
+        let commit = self.writer.run(move |connection| {
+            let result = connection::transaction(connection, "BEGIN IMMEDIATE", use_case)
+                .map_err(|failure| failure.into_store_error(&path))?;
+            if let Some(changed) = wakes {
+                changed.notify_one();
+            }
+            Ok(result)
+        });
+        self.in_time(commit).await
     }
 
     fn count_writes(&self, writes: usize) {
@@ -261,3 +293,6 @@ pub fn revert_schema(path: &Path) -> Result<(), StoreError> {
     let mut connection = connection::open(&SqliteOptions::at(path), Role::Writer)?;
     connection::revert(&mut connection, path)
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,7 +112,7 @@ impl PushStore for SqliteStore {
     }
 
     async fn make_durable(&self) -> Result<(), StoreError> {
-        self.flusher.flushed().await
+        self.in_time(self.flusher.flushed()).await
     }
 
     async fn prune(&self, cutoff: Timestamp) -> Result<usize, StoreError> {
@@ -125,11 +125,10 @@ impl PushStore for SqliteStore {
             }
         }
         let path = self.path.clone();
-        self.writer
-            .run(move |connection| {
-                connection::shrink(connection).map_err(|error| Failure::from(error).into_store_error(&path))
-            })
-            .await?;
+        let shrunk = self.writer.run(move |connection| {
+            connection::shrink(connection).map_err(|error| Failure::from(error).into_store_error(&path))
+        });
+        self.in_time(shrunk).await?;
         Ok(requests)
     }
 }

@@ -65,13 +65,17 @@ impl Workers {
     /// returns.
     ///
     /// # Cancel safety
-    /// A use case that was accepted runs to its end, whether or not somebody still waits for it.
+    /// A use case that has begun runs to its end, whether or not somebody still waits for it. One that has not is left
+    /// out when nobody does: after a disk hung, what was asked meanwhile has been asked again.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         use_case: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.submit(Box::new(move |connection| {
+            if reply.is_closed() {
+                return;
+            }
             let result = connection.and_then(use_case);
             // Whoever asked may have gone; what is done is done.
             let _ = reply.send(result);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::answers::{
-    AccountEntry, Action, Answer, Pong, Private, RunningStatus, Scheduled, Status, System, SystemAdded, SystemName,
+    AccountEntry, Action, Answer, DatabaseState, Pong, Private, RunningStatus, Scheduled, Status, System, SystemAdded,
+    SystemName,
 };
 use super::envelope::{Rejection, RejectionKind};
 use super::explanation::{Explained, RivalsView};
@@ -105,18 +106,29 @@ impl Desk {
     }
 
     async fn status(&self) -> Outcome {
-        let systems = self.store.systems().await?;
         let running = match &self.running {
             Some(running) => Some(running.status().await),
             None => None,
+        };
+        let is_stalled = |running: &RunningStatus| running.database == DatabaseState::Stalled;
+        let systems = match running.as_ref().is_some_and(is_stalled) {
+            // What is known is said at once.
+            true => None,
+            false => Some(self.store.systems().await?),
+        };
+        let count = |counted: fn(&SystemRow) -> bool| {
+            let systems = systems.as_ref()?;
+            Some(systems.iter().filter(|system| counted(system)).count())
         };
         Ok(Answer::Status(Box::new(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             hostname: self.site.hostname.clone(),
             running,
-            systems: systems.len(),
-            online: systems.iter().filter(|system| system.online).count(),
-            pending: systems.iter().map(|system| system.pending).sum(),
+            systems: count(|_| true),
+            online: count(|system| system.online),
+            pending: systems
+                .as_ref()
+                .map(|systems| systems.iter().map(|system| system.pending).sum()),
         })))
     }
 

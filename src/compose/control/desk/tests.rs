@@ -31,6 +31,7 @@ impl RunningDispatcher for Recorder {
             connections: 0,
             logging_in: 0,
             certificate_expires: Timestamp::from_secs(2).into(),
+            database: DatabaseState::Ok,
             reconcile_interval_ms: 30_000,
         }
     }
