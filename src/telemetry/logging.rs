@@ -4,12 +4,12 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use tracing::Subscriber;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use super::log_file::LogFile;
 use crate::settings::log::{LogFormat, LogLevel, LogSettings};
@@ -50,7 +50,7 @@ impl LoggingError {
 /// The running logs of a program; what SIGHUP acts on.
 #[derive(Debug)]
 pub struct Logging {
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
     file: Option<LogFile>,
     filter_is_fixed: bool,
 }
@@ -88,7 +88,7 @@ impl Logging {
     pub fn set_level(&self, level: LogLevel) {
         if !self.filter_is_fixed {
             // Fails only where the subscriber is gone, and with it everything that could be logged.
-            self.filter.reload(EnvFilter::new(directives(level))).unwrap_or(());
+            self.filter.reload(of_level(level)).unwrap_or(());
         }
     }
 
@@ -106,11 +106,18 @@ impl Logging {
 }
 
 /// The filter of a level. Dependencies are not followed below `info`: what they log there may show what peers sent.
-fn directives(level: LogLevel) -> String {
-    let name = level.as_str();
+fn of_level(level: LogLevel) -> Targets {
+    let filter = Targets::new();
     match level {
-        LogLevel::Error | LogLevel::Warn | LogLevel::Info => name.to_owned(),
-        LogLevel::Debug | LogLevel::Trace => format!("info,osa={name}"),
+        LogLevel::Error => filter.with_default(LevelFilter::ERROR),
+        LogLevel::Warn => filter.with_default(LevelFilter::WARN),
+        LogLevel::Info => filter.with_default(LevelFilter::INFO),
+        LogLevel::Debug => filter
+            .with_default(LevelFilter::INFO)
+            .with_target("osa", LevelFilter::DEBUG),
+        LogLevel::Trace => filter
+            .with_default(LevelFilter::INFO)
+            .with_target("osa", LevelFilter::TRACE),
     }
 }
 
@@ -125,8 +132,8 @@ where
 {
     let filter = filter.filter(|text| !text.trim().is_empty());
     let parsed = match filter {
-        Some(text) => EnvFilter::builder().parse(text)?,
-        None => EnvFilter::new(directives(settings.level)),
+        Some(text) => text.parse::<Targets>()?,
+        None => of_level(settings.level),
     };
     let (parsed, handle) = reload::Layer::new(parsed);
     let subscriber = Registry::default()
