@@ -11,11 +11,15 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.now_micros() / 1_000)
+    }
+
+    fn now_micros(&self) -> i64 {
         #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
         let now = SystemTime::now();
         // A clock before 1970 is as wrong as one that stands there.
         let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+        i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX)
     }
 }
 

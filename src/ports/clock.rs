@@ -6,6 +6,11 @@ use crate::domain::time::Timestamp;
 pub trait Clock: Send + Sync + 'static {
     /// The time now. For signatures, records and display; waits are measured by the runtime's own timers.
     fn now(&self) -> Timestamp;
+
+    /// The same for measurements, as finely as it is known. Units: microseconds since 1970.
+    fn now_micros(&self) -> i64 {
+        self.now().as_millis().saturating_mul(1_000)
+    }
 }
 
 /// A source of unpredictable bytes.

@@ -1,5 +1,7 @@
 //! Systems and actions of a standalone deployment, as its administrator handles them.
 
+use std::time::Instant;
+
 use async_trait::async_trait;
 
 use crate::domain::ids::{ActionId, SystemId};
@@ -145,6 +147,15 @@ pub trait Inventory: Send + Sync + 'static {
     /// [`StoreError::NotFound`] if a system or the prerequisite does not exist, or no system is named; nothing is
     /// scheduled then. Behind a prerequisite that has failed, the action fails at once.
     async fn schedule(&self, action: &NewAction, now: Timestamp) -> Result<ActionId, StoreError>;
+
+    /// The same, and when it was committed, as nearly as the database can say: from then on others see it.
+    ///
+    /// # Errors
+    /// As there.
+    async fn schedule_timed(&self, action: &NewAction, now: Timestamp) -> Result<(ActionId, Instant), StoreError> {
+        let id = self.schedule(action, now).await?;
+        Ok((id, Instant::now()))
+    }
 
     /// Queues a failed or completed action again under its id, at a new version; whether it was one. `earliest` is a
     /// column of the action, not of its system: it holds for every system that has the action pending.

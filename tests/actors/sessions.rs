@@ -335,7 +335,11 @@ async fn strangers_are_counted_by_why_they_left() {
     drop((friend, first, second));
     tokio::time::sleep(Duration::from_millis(10)).await;
 
-    assert_eq!(counted(), [("closed by the client", 2)], "not the one that had logged in");
+    assert_eq!(
+        counted(),
+        [("closed by the client", 2)],
+        "not the one that had logged in"
+    );
     silent.hear_out().await;
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(counted(), [("no login in time", 1)]);

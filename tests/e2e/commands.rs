@@ -35,7 +35,11 @@ fn add_schedule_and_remove(site: &Site, dispatcher: Option<&Dispatcher>) {
     assert_eq!((mode("systemid"), mode("osad.toml")), (0o600, 0o600));
     assert_eq!(names(&site.run(["systems", "list", "--json"]).json()), ["web-1"]);
 
+    let micros = || std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros();
+    let before = micros();
     let first = site.run(["schedule", "web-1", "--name", "update", "--json"]).json();
+    let committed = u128::from(first["committed_us"].as_u64().unwrap());
+    assert!((before..=micros()).contains(&committed), "{before} {first}");
     let id = first["id"].to_string();
     site.run(["schedule", "--all", "--after", &id, "--in", "1h", "--json"])
         .json();

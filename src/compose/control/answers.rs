@@ -180,6 +180,8 @@ pub struct Scheduled {
     pub name: String,
     /// When it may run.
     pub at: Time,
+    /// When the database had committed it. Units: microseconds since 1970, by the dispatcher's clock.
+    pub committed_us: i64,
     /// For whom.
     pub systems: Vec<SystemName>,
 }

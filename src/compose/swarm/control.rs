@@ -1,6 +1,7 @@
 //! Asks the dispatcher, as its subcommands do.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub(super) use crate::compose::control::answers::SystemAdded;
 use crate::compose::control::answers::{Answer, Status};
@@ -31,8 +32,8 @@ impl Control {
         }
     }
 
-    /// Schedules an action that may run at once.
-    pub(super) async fn schedule(&self, systems: Selection) -> Result<(), SwarmError> {
+    /// Schedules an action that may run at once; when it was committed, by the wall clock.
+    pub(super) async fn schedule(&self, systems: Selection) -> Result<Duration, SwarmError> {
         let schedule = Schedule {
             name: "swarm".to_owned(),
             systems,
@@ -40,7 +41,7 @@ impl Control {
             after: None,
         };
         match self.ask(Request::Schedule(schedule)).await? {
-            Answer::Scheduled(_) => Ok(()),
+            Answer::Scheduled(scheduled) => Ok(Duration::from_micros(scheduled.committed_us.unsigned_abs())),
             other => Err(unexpected(&other)),
         }
     }

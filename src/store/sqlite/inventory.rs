@@ -1,5 +1,7 @@
 //! Systems and actions, as the administrator handles them.
 
+use std::time::Instant;
+
 use async_trait::async_trait;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl};
@@ -74,8 +76,12 @@ impl Inventory for SqliteStore {
     }
 
     async fn schedule(&self, action: &NewAction, now: Timestamp) -> Result<ActionId, StoreError> {
+        self.schedule_timed(action, now).await.map(|(id, _)| id)
+    }
+
+    async fn schedule_timed(&self, action: &NewAction, now: Timestamp) -> Result<(ActionId, Instant), StoreError> {
         let (action, tries) = (action.clone(), self.max_tries);
-        self.alter(move |connection| actions::schedule(connection, &action, tries, now))
+        self.alter_timed(move |connection| actions::schedule(connection, &action, tries, now))
             .await
     }
 

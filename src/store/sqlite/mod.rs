@@ -29,7 +29,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::{RunQueryDsl, SqliteConnection};
 use tokio::sync::Notify;
@@ -213,7 +213,7 @@ impl SqliteStore {
         &self,
         use_case: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.commit(use_case, None).await
+        self.commit(use_case, None).await.map(|(result, _)| result)
     }
 
     /// Runs a writing use case whose success somebody outside is told: returns when it is on the disk.
@@ -221,7 +221,7 @@ impl SqliteStore {
         &self,
         use_case: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let result = self.commit(use_case, None).await?;
+        let (result, _) = self.commit(use_case, None).await?;
         self.in_time(self.flusher.flushed()).await?;
         Ok(result)
     }
@@ -231,25 +231,34 @@ impl SqliteStore {
         &self,
         use_case: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let result = self.commit(use_case, Some(Arc::clone(&self.changed))).await?;
+        self.alter_timed(use_case).await.map(|(result, _)| result)
+    }
+
+    /// As [`Self::alter`]; also when it was committed.
+    async fn alter_timed<T: Send + 'static>(
+        &self,
+        use_case: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<(T, Instant), StoreError> {
+        let committed = self.commit(use_case, Some(Arc::clone(&self.changed))).await?;
         self.in_time(self.flusher.flushed()).await?;
-        Ok(result)
+        Ok(committed)
     }
 
     async fn commit<T: Send + 'static>(
         &self,
         use_case: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
         wakes: Option<Arc<Notify>>,
-    ) -> Result<T, StoreError> {
+    ) -> Result<(T, Instant), StoreError> {
         let path = self.path.clone();
         self.count_writes(1);
         let commit = self.writer.run(move |connection| {
             let result = connection::transaction(connection, "BEGIN IMMEDIATE", use_case)
                 .map_err(|failure| failure.into_store_error(&path))?;
+            let committed = Instant::now();
             if let Some(changed) = wakes {
                 changed.notify_one();
             }
-            Ok(result)
+            Ok((result, committed))
         });
         self.in_time(commit).await
     }

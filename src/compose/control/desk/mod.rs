@@ -1,11 +1,14 @@
 //! Carries out requests, with or without a running dispatcher.
 
+mod names;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use self::names::{check_name, is_file_name};
 use super::answers::{
     AccountEntry, Action, Answer, DatabaseState, Pong, Private, RunningStatus, Scheduled, Status, System, SystemAdded,
     SystemName,
@@ -22,8 +25,6 @@ use crate::ports::inventory::{ActionFilter, ActionStatus, NewAction, SystemRow};
 use crate::ports::store::Store;
 use crate::protocol::systemid::{self, Profile};
 
-/// Longest name of a system or an action: `rhnServer.name`. Units: characters.
-const NAME_CHARS_MAX: usize = 128;
 /// Actions listed at once at most, so that an answer fits the control socket.
 const ACTIONS_MAX: usize = 100_000;
 /// Pending actions shown by `explain`.
@@ -226,12 +227,15 @@ impl Desk {
             earliest: schedule.at.map_or(now, |at| at.0),
             prerequisite: schedule.after.map(ActionId),
         };
-        let id = self.store.schedule(&action, now).await?;
+        let (id, committed) = self.store.schedule_timed(&action, now).await?;
+        let ago = i64::try_from(committed.elapsed().as_micros()).unwrap_or(i64::MAX);
+        let committed_us = self.clock.now_micros().saturating_sub(ago);
         self.wake(ids).await;
         Ok(Answer::Scheduled(Scheduled {
             id: id.0,
             name: action.name,
             at: action.earliest.into(),
+            committed_us,
             systems: systems.iter().map(name_of).collect(),
         }))
     }
@@ -377,22 +381,6 @@ fn unknown_systems(names: &[&str]) -> Rejection {
         shown.join(", ")
     );
     Rejection::new(RejectionKind::NotFound, message)
-}
-
-fn check_name(what: &str, name: &str) -> Result<(), Rejection> {
-    if (1..=NAME_CHARS_MAX).contains(&name.chars().count()) && !name.chars().any(char::is_control) {
-        return Ok(());
-    }
-    let message = format!("a name of {what}s has 1 to {NAME_CHARS_MAX} characters, none of them control characters");
-    Err(Rejection::new(RejectionKind::BadRequest, message))
-}
-
-/// A system's bundle becomes a directory of its name.
-fn is_file_name(name: &str) -> bool {
-    name.starts_with(char::is_alphanumeric)
-        && name
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
 }
 
 #[cfg(test)]
