@@ -311,7 +311,7 @@ async fn crashed_enroller_registers_nothing_and_keeps_the_connection() {
 }
 
 #[actix::test]
-async fn crashed_connector_loses_the_connection_and_nothing_else() {
+async fn crashed_connector_loses_the_connection_and_gets_a_new_key() {
     let dispatcher = Dispatcher::for_agents().await;
     let agent = idle(&dispatcher).await;
     push(&dispatcher, SYSTEM, 1).await;
@@ -324,7 +324,7 @@ async fn crashed_connector_loses_the_connection_and_nothing_else() {
     assert_eq!(opened.announcement.expect("it announced itself").reports, [report]);
     push(&dispatcher, SYSTEM, 2).await;
     assert_eq!(agent.launcher.starts(), [0, 1, 2]);
-    assert_eq!((agent.registrations(), agent.dials()), (1, 2));
+    assert_eq!((agent.registrations(), agent.dials()), (2, 2));
 }
 
 #[actix::test]

@@ -248,8 +248,9 @@ impl Actor for Connector {
         let enroller = self.parts.enroller.clone();
         let known = async move { tokio::time::timeout(PEER_TIMEOUT, enroller.send(ReportEnrolment)).await };
         ctx.spawn(known.into_actor(self).map(|known, connector, ctx| {
-            if let (Ok(Ok(Some(enrolled))), None) = (known, &connector.enrolled) {
-                connector.connect_as(enrolled, ctx);
+            // What our predecessor had heard with this key is forgotten: under it, a repetition would count again.
+            if let (Ok(Ok(Some(_))), None) = (known, &connector.enrolled) {
+                connector.enrol_again(Cause::MemoryLost, "connector replaced".to_owned(), ctx);
             }
         }));
     }

@@ -34,6 +34,8 @@ pub enum Cause {
     LinkGone,
     /// The drift is wrong.
     ClockOff,
+    /// Nobody knows any more which elements were heard with the key.
+    MemoryLost,
     /// The server gave another JID than was registered.
     OtherJid(String),
     /// The server cannot be reached.

@@ -190,7 +190,7 @@ impl Plan {
                 self.renews_account = true;
                 self.given_jid = None;
             }
-            Cause::LinkGone | Cause::ClockOff => self.registration = None,
+            Cause::LinkGone | Cause::ClockOff | Cause::MemoryLost => self.registration = None,
             Cause::OtherJid(jid) => self.given_jid = Some(jid),
             Cause::Unreachable => return self.try_next_server(),
         }
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn each_cause_repeats_what_it_must_and_no_more() {
-        let cases: [(Cause, &[&str], &str); 6] = [
+        let cases: [(Cause, &[&str], &str); 7] = [
             (
                 Cause::Conflict,
                 &["other account", "jid", "publish"],
@@ -311,6 +311,7 @@ mod tests {
             ),
             (Cause::LinkGone, &["name and key", "jid", "publish"], JID),
             (Cause::ClockOff, &["name and key", "jid", "publish"], JID),
+            (Cause::MemoryLost, &["name and key", "jid", "publish"], JID),
             (
                 Cause::OtherJid("x@one.test/y".into()),
                 &["jid", "publish"],
