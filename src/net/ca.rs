@@ -120,14 +120,18 @@ fn is_good(server: &ServerFiles, now: Timestamp) -> bool {
 /// reloaded.
 pub struct RenewedTls {
     authority: AuthorityFiles,
-    server: ServerFiles,
+    servers: Vec<ServerFiles>,
     tls: Arc<ServerTls>,
 }
 
 impl RenewedTls {
     /// Renews what `tls` was loaded from.
-    pub fn new(authority: AuthorityFiles, server: ServerFiles, tls: Arc<ServerTls>) -> Self {
-        Self { authority, server, tls }
+    pub fn new(authority: AuthorityFiles, servers: Vec<ServerFiles>, tls: Arc<ServerTls>) -> Self {
+        Self {
+            authority,
+            servers,
+            tls,
+        }
     }
 }
 
@@ -135,10 +139,12 @@ impl Certificates for RenewedTls {
     fn reload(&self, now: Timestamp) -> Result<CertificateInfo, TlsError> {
         // Where the authority's key is kept elsewhere, the administrator renews.
         if self.authority.key.exists() {
-            match ensure(&self.authority, &self.server, now) {
-                Ok(Ensured::Nothing) => {}
-                Ok(Ensured::Server | Ensured::Authority) => tracing::info!(event = "certificate_renewed"),
-                Err(error) => tracing::warn!(event = "certificate_renewal_failed", error = %error),
+            for server in &self.servers {
+                match ensure(&self.authority, server, now) {
+                    Ok(Ensured::Nothing) => {}
+                    Ok(Ensured::Server | Ensured::Authority) => tracing::info!(event = "certificate_renewed"),
+                    Err(error) => tracing::warn!(event = "certificate_renewal_failed", error = %error),
+                }
             }
         }
         self.tls.reload(now)

@@ -125,6 +125,8 @@ impl Listener for TlsListener {
 struct Socket {
     peer: SocketAddr,
     tls: Arc<ServerTls>,
+    /// What the client asked for before TLS.
+    name: Option<Box<str>>,
     stream: Stream,
 }
 
@@ -144,6 +146,7 @@ impl Socket {
         Ok(Self {
             peer,
             tls,
+            name: None,
             stream: Stream::Fresh(socket),
         })
     }
@@ -161,8 +164,12 @@ impl Socket {
     fn start_tls(&mut self) -> Result<(), LinkError> {
         self.stream()?;
         if let Stream::Plain(_) = self.stream {
+            let config = match self.name.take() {
+                Some(name) => self.tls.config_for(&name),
+                None => self.tls.config(),
+            };
             self.stream = match std::mem::replace(&mut self.stream, Stream::Gone) {
-                Stream::Plain(tcp) => Stream::Secure(Box::new(ServerTlsStream::new(self.tls.config(), tcp)?)),
+                Stream::Plain(tcp) => Stream::Secure(Box::new(ServerTlsStream::new(config, tcp)?)),
                 other => other,
             };
         }
@@ -205,6 +212,10 @@ impl Connection for Socket {
             Stream::Secure(tls) => tls.poll_flush(cx),
             Stream::Fresh(_) | Stream::Gone => not_connected(),
         }
+    }
+
+    fn present(&mut self, name: &str) {
+        self.name = Some(name.into());
     }
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<Result<Handshake, LinkError>> {

@@ -135,6 +135,9 @@ pub enum TlsWarning {
     /// Existing agents will refuse it: compatibility contract, section 1.4.
     #[error("certificate has no common name for {0}: existing agents refuse it; make one with both CN and SAN")]
     NoCommonName(String),
+    /// One about the certificate of a further name.
+    #[error("for {0}: {1}")]
+    OfName(String, Box<TlsWarning>),
     /// It ends soon.
     #[error("certificate expires on {0}: renew it")]
     ExpiresSoon(Date),

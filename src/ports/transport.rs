@@ -66,6 +66,9 @@ pub trait Connection: Send + 'static {
     /// Hands everything written to the operating system.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>>;
 
+    /// Under which name a server shakes hands, if the peer asked for one before; clients know theirs.
+    fn present(&mut self, _name: &str) {}
+
     /// Becomes TLS; to be called until ready, and once only. Nothing may be read or written meanwhile.
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<Result<Handshake, LinkError>>;
 

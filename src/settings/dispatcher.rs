@@ -53,6 +53,9 @@ settings! {
     pub struct XmppSettings in "xmpp." {
         /// Addresses to listen on. `[::]` takes IPv4 as well, unless the list holds an IPv4 address with the same port.
         listen: ListenAddresses = Some("[::]:5222"), Restart;
+        /// Further names under which agents connect, such as those of Proxies that forward port 5222 here. Each needs a
+        /// certificate in `tls.names`.
+        names: Option<Vec<DomainName>> = None, Restart;
         /// How often an idle connection gets one byte of white space, so that firewalls keep it.
         keepalive_interval: Duration = Some("60s"), Restart;
     }
@@ -73,6 +76,8 @@ settings! {
         certificate: PathBuf = Some("tls/server.crt"), Reload;
         /// Its private key, PEM, mode 0600.
         key: PathBuf = Some("tls/server.key"), Reload;
+        /// Directory with certificate and key for each of `xmpp.names`: `NAME.crt` and `NAME.key`, PEM.
+        names: PathBuf = Some("tls/names"), Restart;
         /// Certificate of the authority that agents are given to trust, PEM.
         ca: PathBuf = Some("tls/ca.crt"), Reload;
     }
@@ -209,6 +214,7 @@ impl DispatcherSettings {
             &mut self.control_socket,
             &mut tls.certificate,
             &mut tls.key,
+            &mut tls.names,
             &mut tls.ca,
         ];
         for path in paths.into_iter().chain(&mut self.log.file) {

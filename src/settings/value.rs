@@ -78,15 +78,19 @@ fn text<T: SettingValue>(given: &Given) -> Result<&str, Unfit> {
 }
 
 fn list<T: SettingValue>(given: &Given) -> Result<Vec<&str>, Unfit> {
+    parts::<T>(given, LIST_LENGTH_MAX)
+}
+
+fn parts<T: SettingValue>(given: &Given, most: usize) -> Result<Vec<&str>, Unfit> {
     let list: Vec<&str> = match given {
         Given::Text(text) => text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect(),
         Given::List(list) => list.iter().map(|part| part.trim()).collect(),
         Given::Number(_) | Given::Switch(_) | Given::Other => Vec::new(),
     };
-    match list.len() {
-        1..=LIST_LENGTH_MAX => Ok(list),
-        _ => Err(Unfit::Form(T::ACCEPTED)),
+    if list.is_empty() || list.len() > most {
+        return Err(Unfit::Form(T::ACCEPTED));
     }
+    Ok(list)
 }
 
 impl SettingValue for Duration {
@@ -186,6 +190,19 @@ impl SettingValue for Vec<ServerUrl> {
     fn read(given: &Given) -> Result<Self, Unfit> {
         let urls = list::<Self>(given)?.into_iter().map(ServerUrl::parse);
         Ok(urls.collect::<Result<_, _>>()?)
+    }
+}
+
+/// Most names one server can have; a big site has a Proxy per location.
+pub const NAMES_MAX: usize = 256;
+
+impl SettingValue for Vec<DomainName> {
+    const ACCEPTED: &'static str = "1 to 256 host names, such as [\"proxy.example.com\"]";
+    const SHAPE: Shape = Shape::List;
+
+    fn read(given: &Given) -> Result<Self, Unfit> {
+        let names = parts::<Self>(given, NAMES_MAX)?.into_iter().map(DomainName::parse);
+        Ok(names.collect::<Result<_, _>>()?)
     }
 }
 

@@ -17,3 +17,5 @@ mod simulated_store;
 mod supervision;
 mod support;
 mod tls;
+#[cfg(feature = "dispatcher")]
+mod tls_names;

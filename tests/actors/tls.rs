@@ -76,7 +76,7 @@ fn certificate_of_another_authority_is_never_replaced() {
 #[test]
 fn reload_renews_what_the_own_authority_issued() {
     let site = Site::new();
-    let renewed = RenewedTls::new(site.authority.clone(), site.server.clone(), site.tls());
+    let renewed = RenewedTls::new(site.authority.clone(), vec![site.server.clone()], site.tls());
     let before = renewed.in_use().not_after;
 
     assert_eq!(renewed.reload(now()).expect("reloads").not_after, before);

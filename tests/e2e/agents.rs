@@ -219,9 +219,17 @@ pub fn site_with_ports() -> Site {
     site
 }
 
-/// Nobody else asks for it in the moment until the dispatcher takes it, most likely.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// Nobody else asks for it in the moment until the dispatcher takes it, most likely: it is not one that the system
+/// gives to whoever connects or asks for any.
+pub fn free_port() -> u16 {
+    loop {
+        let mut random = [0; 2];
+        getrandom::fill(&mut random).unwrap();
+        let port = 10_240 + u16::from_ne_bytes(random) % 22_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Schedules an action for these systems; its number.

@@ -110,7 +110,7 @@ fn flags_win_over_variables_and_those_over_the_file() {
 fn unknown_key_is_named_with_file_and_line() {
     let typo = error("hostname = 'sat.example'\n\n[xmpp]\nlistn = ['[::]:5222']\n");
     assert!(
-        typo.contains("osa.toml:4: unknown key xmpp.listn; known here: listen, keepalive_interval"),
+        typo.contains("osa.toml:4: unknown key xmpp.listn; known here: listen, names, keepalive_interval"),
         "{typo}"
     );
 

@@ -145,7 +145,10 @@ impl Session {
             }
             match self.stream.poll_output() {
                 Some(Output::Write(bytes)) => self.write(bytes, ctx),
-                Some(Output::StartTls) => self.link.start_tls(),
+                Some(Output::StartTls) => {
+                    self.link.present(self.stream.domain());
+                    self.link.start_tls();
+                }
                 Some(Output::Event(event)) => self.handle_event(event, ctx),
                 Some(Output::Close(end)) => {
                     self.totals.ended(Ending::Stream(end));

@@ -87,7 +87,7 @@ impl Totals {
                 event = "legacy_tls_refused",
                 peer_addr = %peer,
                 error,
-                "an agent without TLS 1.2 cannot be served: update it, or keep a jabberd for it"
+                "an agent without TLS 1.2 cannot be served: update it, or leave it on a jabberd (docs/existing-agents.md)"
             );
         }
         let reason = self

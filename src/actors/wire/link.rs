@@ -65,6 +65,11 @@ impl Link {
         self.connection.peer_addr()
     }
 
+    /// Shakes hands under this name.
+    pub fn present(&mut self, name: &str) {
+        self.connection.present(name);
+    }
+
     /// Becomes TLS once everything queued is written.
     pub fn start_tls(&mut self) {
         self.phase = Phase::StartingTls;

@@ -10,7 +10,7 @@ use nix::unistd::{Gid, Uid, chown, geteuid, gethostname};
 use super::arguments::InitArgs;
 use super::error::CliError;
 use super::{Done, output};
-use crate::compose::dispatcher::{authority_files, server_files};
+use crate::compose::dispatcher::{all_server_files, authority_files};
 use crate::host::clock::SystemClock;
 use crate::net::ca::{self, Ensured};
 use crate::ports::clock::Clock;
@@ -94,17 +94,24 @@ pub fn make(settings: &DispatcherSettings) -> Result<Vec<Made>, CliError> {
     {
         ensure_directory(parent)?;
     }
-    let ensured = ca::ensure(&authority_files(settings), &server_files(settings), SystemClock.now())?;
+    let authority_is_new = !tls.ca.exists();
+    let mut certificates = Vec::new();
+    for server in all_server_files(settings) {
+        server.certificate.parent().map(ensure_directory).transpose()?;
+        let ensured = ca::ensure(&authority_files(settings), &server, SystemClock.now())?;
+        certificates.push(made(ensured != Ensured::Nothing, "certificate", &server.certificate));
+    }
     let database = !settings.database.exists();
     // Also when it is there: a damaged or newer one is found out now.
     drop(SqliteStore::open_for_command(&SqliteOptions::at(&settings.database))?);
     hand_over(data).map_err(FileError::new("change the owner of", data))?;
-    Ok(vec![
+    let mut all = vec![
         made(directory, "data directory", data),
-        made(ensured == Ensured::Authority, "certificate authority", &tls.ca),
-        made(ensured != Ensured::Nothing, "certificate", &tls.certificate),
-        made(database, "database", &settings.database),
-    ])
+        made(authority_is_new && tls.ca.exists(), "certificate authority", &tls.ca),
+    ];
+    all.extend(certificates);
+    all.push(made(database, "database", &settings.database));
+    Ok(all)
 }
 
 fn words(made: bool, what: &str, path: &Path) -> String {

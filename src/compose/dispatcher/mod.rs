@@ -61,13 +61,24 @@ pub fn serve(args: &ServeArgs) -> Result<u8, ServeError> {
     system.block_on(running::run(start)).map(|()| 0)
 }
 
-/// Where the server's certificate is, and for whom.
-pub fn server_files(settings: &DispatcherSettings) -> ServerFiles {
+/// Where the server's own certificate is, and for whom.
+fn server_files(settings: &DispatcherSettings) -> ServerFiles {
     ServerFiles {
         certificate: settings.tls.certificate.clone(),
         key: settings.tls.key.clone(),
         hostname: settings.hostname.to_string(),
     }
+}
+
+/// Where the certificates of all names are; the server's own comes first.
+pub fn all_server_files(settings: &DispatcherSettings) -> Vec<ServerFiles> {
+    let directory = &settings.tls.names;
+    let named = settings.xmpp.names.iter().flatten().map(|name| ServerFiles {
+        certificate: directory.join(format!("{name}.crt")),
+        key: directory.join(format!("{name}.key")),
+        hostname: name.to_string(),
+    });
+    std::iter::once(server_files(settings)).chain(named).collect()
 }
 
 /// Where the own authority is; its key lies beside its certificate.

@@ -16,7 +16,7 @@ use super::database_watch::DatabaseWatch;
 use super::housekeeping::Housekeeping;
 use super::live::Live;
 use super::reload::Reloading;
-use super::{ServeError, authority_files, decoy, passwords, server_files, sockets};
+use super::{ServeError, all_server_files, authority_files, decoy, passwords, sockets};
 use crate::actors::poller::messages::{DescribeSystems, LookForChanges};
 use crate::actors::supervision::{GaveUp, StopChildren, Supervisor};
 use crate::actors::tls_supervisor::Roster;
@@ -150,7 +150,7 @@ struct Ground {
 impl Ground {
     async fn prepare(settings: &DispatcherSettings) -> Result<Self, ServeError> {
         let now = SystemClock.now();
-        let tls = Arc::new(ServerTls::load(server_files(settings), now)?);
+        let tls = Arc::new(ServerTls::load_all(all_server_files(settings), now)?);
         let options = SqliteOptions {
             max_tries: settings.push.max_tries,
             ..SqliteOptions::at(&settings.database)
@@ -215,7 +215,7 @@ impl Ground {
             entropy,
             certificates: Arc::new(RenewedTls::new(
                 authority_files(settings),
-                server_files(settings),
+                all_server_files(settings),
                 self.tls,
             )),
             xmpp: self.xmpp,
@@ -302,11 +302,14 @@ fn limits(settings: &DispatcherSettings) -> Result<AdmissionLimits, ServeError> 
 
 fn streams(settings: &DispatcherSettings) -> Result<ServerConfig, ServeError> {
     let secret = decoy::secret(&decoy_path(&settings.data_dir), &OsEntropy)?;
+    let own = ServerConfig::new(settings.hostname.as_str(), secret);
+    let names = settings.xmpp.names.iter().flatten().map(ToString::to_string);
     Ok(ServerConfig {
+        domains: own.domains.iter().cloned().chain(names).collect(),
         registration: settings.accounts.registration_open,
         login_timeout: settings.limits.login_timeout,
         white_space_interval: settings.xmpp.keepalive_interval,
-        ..ServerConfig::new(settings.hostname.as_str(), secret)
+        ..own
     })
 }
 

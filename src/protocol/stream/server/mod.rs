@@ -232,6 +232,11 @@ impl ServerStream {
         }
     }
 
+    /// The domain that the client asked for, until it is logged in; before it has, none.
+    pub fn domain(&self) -> &str {
+        self.state.login().map_or("", |login| login.domain.as_str())
+    }
+
     /// Whether the client is logged in and the stream has not ended.
     pub fn is_open(&self) -> bool {
         matches!(self.state, State::Open(_))
