@@ -17,6 +17,16 @@ mod database;
 #[cfg(feature = "dispatcher")]
 mod demo;
 #[cfg(feature = "dispatcher")]
+mod deployment;
+#[cfg(feature = "dispatcher")]
+mod endurance;
+#[cfg(feature = "dispatcher")]
+mod existing;
+#[cfg(feature = "dispatcher")]
+mod existing_agents;
+#[cfg(feature = "dispatcher")]
+mod names;
+#[cfg(feature = "dispatcher")]
 mod pushes;
 #[cfg(feature = "dispatcher")]
 mod site;

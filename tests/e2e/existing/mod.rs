@@ -1,0 +1,230 @@
+//! An existing agent, as its recorded sessions and the compatibility contract (sections 1, 2 and 4) describe it, with
+//! everything about it that a dispatcher has to live with.
+//!
+//! * It logs in without SASL, takes the form's `<digest/>` if there is one, registers on the number 401, and ends with
+//!   status 0 on 409.
+//! * It reads one TLS record, handles what is in it, and pauses for 6 to 10 s; behind a check that runs or failed it
+//!   waits for 5 s at most, otherwise for 180 s.
+//! * It answers a request at once; if its check runs already, nothing else comes of the request.
+//! * It answers no iq and acknowledges no roster push.
+//! * A check that fails is started again at the next turn, without end.
+//! * On `conflict`, and when its systemid changed, it makes up another account at once. After anything else it waits for
+//!   60 to 120 s and registers anew, with another key.
+//! * It dies without a word.
+#![expect(clippy::disallowed_methods, reason = "an agent pauses, and has a clock of its own")]
+
+mod calls;
+mod link;
+mod session;
+mod tls;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Longer than anything takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Name and password of an XMPP account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    pub username: String,
+    pub password: String,
+}
+
+impl Credentials {
+    /// As an agent makes them up.
+    pub fn random() -> Self {
+        Self {
+            username: format!("osad-{}", hex(5)),
+            password: hex(10),
+        }
+    }
+}
+
+fn hex(bytes: usize) -> String {
+    let mut random = vec![0; bytes];
+    getrandom::fill(&mut random).unwrap();
+    random.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn random_between(least: u64, most: u64) -> u64 {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).unwrap();
+    least + u64::from_ne_bytes(random) % (most - least + 1)
+}
+
+/// What an agent is given.
+#[derive(Clone)]
+pub struct Identity {
+    /// The host it is configured for: where it connects, its JID's domain, the name it wants in certificates.
+    pub host: String,
+    pub xmpp: SocketAddr,
+    pub https: SocketAddr,
+    pub ca: PathBuf,
+    pub systemid: Arc<Mutex<String>>,
+    /// `osad-auth.conf`; clones have the same.
+    pub credentials: Arc<Mutex<Credentials>>,
+    /// What its pauses are divided by.
+    pub hurry: u32,
+    /// The check command: its exit status.
+    pub check: Arc<dyn Fn() -> i32 + Send + Sync>,
+}
+
+/// What an agent did or met with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It made its account.
+    Registered(String),
+    /// It logged in; whether by digest.
+    LoggedIn {
+        jid: String,
+        digest: bool,
+    },
+    /// It has a new name and key.
+    Enrolled(String),
+    /// It subscribed to a dispatcher.
+    Subscribed(String),
+    /// It sent its presence.
+    Available,
+    /// A record was read in the main loop, with so many stanzas.
+    Record(usize),
+    /// A validly signed request came, and was answered: `checkin` or `ping`.
+    Answered(&'static str),
+    /// What was answered had no effect: the check runs already.
+    Forgotten,
+    CheckStarted,
+    CheckEnded(i32),
+    /// The session ended; it will be back.
+    Lost(String),
+    /// It ended for good.
+    Exited(i32),
+}
+
+/// What its threads share.
+struct Shared {
+    identity: Identity,
+    events: Mutex<Vec<(Instant, Event)>>,
+    changed: Condvar,
+    /// It dies as by SIGKILL.
+    killed: AtomicBool,
+    /// It ends as by Ctrl-C.
+    interrupted: AtomicBool,
+    /// It hears nothing, but its connection lives: a process that is stopped.
+    stopped: AtomicBool,
+    checks: AtomicU32,
+}
+
+impl Shared {
+    fn note(&self, event: Event) {
+        self.events.lock().unwrap().push((Instant::now(), event));
+        self.changed.notify_all();
+    }
+
+    fn ends(&self) -> bool {
+        self.killed.load(Ordering::SeqCst) || self.interrupted.load(Ordering::SeqCst)
+    }
+
+    /// A pause of the original, as this agent keeps it.
+    fn pause(&self, least: u64, most: u64) -> Duration {
+        Duration::from_millis(random_between(least * 1_000, most * 1_000)) / self.identity.hurry
+    }
+
+    /// Pauses, unless the agent ends before.
+    fn sleep(&self, pause: Duration) {
+        let until = Instant::now() + pause;
+        while Instant::now() < until && !self.ends() {
+            std::thread::sleep((until - Instant::now()).min(Duration::from_millis(50)));
+        }
+    }
+}
+
+/// A running agent, killed when it is dropped.
+pub struct ExistingAgent {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    /// Events before this one were waited for already.
+    seen: usize,
+}
+
+impl ExistingAgent {
+    pub fn start(identity: Identity) -> Self {
+        let shared = Arc::new(Shared {
+            identity,
+            events: Mutex::new(Vec::new()),
+            changed: Condvar::new(),
+            killed: AtomicBool::new(false),
+            interrupted: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            checks: AtomicU32::new(0),
+        });
+        let its = Arc::clone(&shared);
+        let thread = std::thread::spawn(move || session::live(&its));
+        Self {
+            shared,
+            thread: Some(thread),
+            seen: 0,
+        }
+    }
+
+    /// Returns at the next event that is wanted; the ones before it are passed over.
+    pub fn wait_for(&mut self, wanted: impl Fn(&Event) -> bool) -> (Instant, Event) {
+        let end = Instant::now() + PATIENCE;
+        let mut events = self.shared.events.lock().unwrap();
+        loop {
+            let found = events.iter().skip(self.seen).position(|(_, event)| wanted(event));
+            if let Some(offset) = found {
+                self.seen += offset + 1;
+                return events[self.seen - 1].clone();
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "it did not happen: {:#?}", *events);
+            events = self.shared.changed.wait_timeout(events, left).unwrap().0;
+        }
+    }
+
+    /// Everything that happened so far.
+    pub fn events(&self) -> Vec<Event> {
+        let events = self.shared.events.lock().unwrap();
+        events.iter().map(|(_, event)| event.clone()).collect()
+    }
+
+    pub fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+        self.events().iter().filter(|event| wanted(event)).count()
+    }
+
+    /// Dies without a word.
+    pub fn kill(mut self) {
+        self.shared.killed.store(true, Ordering::SeqCst);
+        self.join();
+    }
+
+    /// Says goodbye, as at Ctrl-C.
+    pub fn interrupt(mut self) {
+        self.shared.interrupted.store(true, Ordering::SeqCst);
+        self.join();
+    }
+
+    /// SIGSTOP and SIGCONT.
+    pub fn stop(&self, stopped: bool) {
+        self.shared.stopped.store(stopped, Ordering::SeqCst);
+    }
+
+    fn join(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for ExistingAgent {
+    fn drop(&mut self) {
+        self.shared.killed.store(true, Ordering::SeqCst);
+        if !std::thread::panicking() {
+            self.join();
+        }
+    }
+}

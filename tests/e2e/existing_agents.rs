@@ -1,0 +1,414 @@
+//! Existing agents, unmodified, on a real dispatcher: every rule of the push life cycle that concerns them.
+#![expect(clippy::disallowed_methods, reason = "what is waited for happens in other processes")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::deployment::{Deployment, HURRY, Settings, Standalone};
+use crate::existing::{Event, ExistingAgent, Identity};
+
+/// A time of the life cycle, as it is kept here.
+fn shortened(seconds: u64) -> Duration {
+    Duration::from_secs(seconds) / HURRY
+}
+
+fn answered(event: &Event) -> bool {
+    *event == Event::Answered("checkin")
+}
+
+/// Starts an agent; returns when the dispatcher may push it and the check of its start is over.
+fn pushable(deployment: &mut impl Deployment, identity: Identity) -> ExistingAgent {
+    let mut agent = ExistingAgent::start(identity);
+    agent.wait_for(|event| *event == Event::Available);
+    deployment.log().wait_for("step_recorded", "Online(true)");
+    agent.wait_for(|event| matches!(event, Event::CheckEnded(_)));
+    agent
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn completed(deployment: &impl Deployment, action: i64) -> bool {
+    deployment.states(action).iter().all(|state| state == "completed")
+}
+
+/// Two answers, far enough apart, must do for a result.
+fn two_answers_complete_an_action(mut deployment: impl Deployment) {
+    let identity = deployment.add("client");
+    let mut agent = pushable(&mut deployment, identity);
+
+    let action = deployment.schedule(&["client"]);
+    let (first, _) = agent.wait_for(answered);
+    wait_until("it is completed", || completed(&deployment, action));
+
+    let took = first.elapsed();
+    assert!(took >= shortened(60), "{took:?}");
+    let answers = agent.count(answered);
+    assert!(answers >= 2, "{:?}", agent.events());
+    std::thread::sleep(shortened(180));
+    assert_eq!(agent.count(answered), answers, "nothing is left to ask for");
+}
+
+#[test]
+fn two_answers_complete_an_action_of_a_standalone_deployment() {
+    two_answers_complete_an_action(Standalone::usual());
+}
+
+/// A request that comes while the check runs is answered and forgotten, and made again.
+fn request_forgotten_in_a_check_is_made_again(mut deployment: impl Deployment) {
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock().unwrap();
+    let identity = Identity {
+        check: {
+            let gate = Arc::clone(&gate);
+            Arc::new(move || {
+                drop(gate.lock());
+                0
+            })
+        },
+        ..deployment.add("client")
+    };
+    let mut agent = ExistingAgent::start(identity);
+    agent.wait_for(|event| *event == Event::CheckStarted);
+    deployment.log().wait_for("step_recorded", "Online(true)");
+
+    let action = deployment.schedule(&["client"]);
+    agent.wait_for(|event| *event == Event::Forgotten);
+    drop(closed);
+
+    agent.wait_for(|event| matches!(event, Event::CheckEnded(0)));
+    agent.wait_for(answered);
+    agent.wait_for(|event| *event == Event::CheckStarted);
+    wait_until("it is completed", || completed(&deployment, action));
+}
+
+#[test]
+fn request_forgotten_in_a_check_of_a_standalone_deployment_is_made_again() {
+    request_forgotten_in_a_check_is_made_again(Standalone::usual());
+}
+
+/// Three requests and a ping without an answer: unresponsive, but the connection stays, and any word ends it.
+fn silent_agent_becomes_unresponsive_and_comes_back(mut deployment: impl Deployment) {
+    let identity = deployment.add("client");
+    let mut agent = pushable(&mut deployment, identity);
+    agent.stop(true);
+
+    let action = deployment.schedule(&["client"]);
+    for _ in 0..3 {
+        deployment.log().wait_for("step_recorded", "Unanswered");
+    }
+    deployment.log().wait_for("step_recorded", "Online(false)");
+    agent.stop(false);
+
+    deployment.log().wait_for("step_recorded", "Online(true)");
+    agent.wait_for(|event| *event == Event::Answered("ping"));
+    wait_until("it is completed", || completed(&deployment, action));
+    let lost = agent.count(|event| matches!(event, Event::Lost(_)));
+    assert_eq!(lost, 0, "the connection was kept");
+}
+
+#[test]
+fn silent_agent_of_a_standalone_deployment_becomes_unresponsive_and_comes_back() {
+    silent_agent_becomes_unresponsive_and_comes_back(Standalone::usual());
+}
+
+/// A new session is asked at once, however long the pause of the old one was; its name and key are new.
+fn reconnect_voids_the_pause_and_rotates_the_key(mut deployment: impl Deployment) {
+    let identity = deployment.add("client");
+    let mut agent = pushable(&mut deployment, identity.clone());
+    let enrolled = |event: &Event| matches!(event, Event::Enrolled(_));
+    let first = agent.events().into_iter().find(enrolled).unwrap();
+    agent.stop(true);
+    let action = deployment.schedule(&["client"]);
+    deployment.log().wait_for("step_recorded", "Online(false)");
+    agent.kill();
+
+    let begun = Instant::now();
+    agent = ExistingAgent::start(identity);
+    let (_, second) = agent.wait_for(enrolled);
+    let (at, _) = agent.wait_for(answered);
+
+    assert_ne!(first, second, "each registration has a name and a key of its own");
+    assert!(
+        at - begun < shortened(15 * 60) / 2,
+        "not after the pause of an unresponsive system"
+    );
+    wait_until("it is completed", || completed(&deployment, action));
+}
+
+#[test]
+fn reconnect_of_a_standalone_deployment_voids_the_pause_and_rotates_the_key() {
+    reconnect_voids_the_pause_and_rotates_the_key(Standalone::usual());
+}
+
+/// With one slot, the second system is asked when the first one's answer is 30 s old.
+fn slot_is_held_for_30_s_after_an_answer(mut deployment: impl Deployment) {
+    let identities = ["one", "two"].map(|name| deployment.add(name));
+    let mut agents = identities.map(|identity| pushable(&mut deployment, identity));
+
+    let action = deployment.schedule(&["one", "two"]);
+    let [first, second] = agents.each_mut().map(|agent| agent.wait_for(answered).0);
+
+    let apart = second.max(first) - second.min(first);
+    assert!(apart >= shortened(30) - shortened(10), "{apart:?}");
+    wait_until("it is completed", || completed(&deployment, action));
+}
+
+#[test]
+fn slot_of_a_standalone_deployment_is_held_for_30_s_after_an_answer() {
+    slot_is_held_for_30_s_after_an_answer(Standalone::start(&Settings {
+        push: "notify_threshold = 1",
+        ..Settings::default()
+    }));
+}
+
+/// Two machines with one account: the older session is told, and makes up an account of its own.
+fn clone_takes_an_account_of_its_own(mut deployment: impl Deployment) {
+    let original = deployment.add("original");
+    let account = original.credentials.lock().unwrap().clone();
+    let clone = Identity {
+        credentials: Arc::new(Mutex::new(account.clone())),
+        ..deployment.add("clone")
+    };
+    let mut first = pushable(&mut deployment, original.clone());
+    let mut second = pushable(&mut deployment, clone);
+
+    first.wait_for(|event| *event == Event::Lost("conflict".into()));
+    first.wait_for(|event| *event == Event::Available);
+    let action = deployment.schedule(&["original", "clone"]);
+
+    wait_until("both are completed", || completed(&deployment, action));
+    assert_ne!(*original.credentials.lock().unwrap(), account);
+    second.wait_for(answered);
+    assert_eq!(second.count(|event| matches!(event, Event::Lost(_))), 0);
+}
+
+#[test]
+fn clone_in_a_standalone_deployment_takes_an_account_of_its_own() {
+    clone_takes_an_account_of_its_own(Standalone::usual());
+}
+
+#[test]
+fn agent_whose_account_was_reset_registers_it_again() {
+    let mut deployment = Standalone::usual();
+    let identity = deployment.add("client");
+    let name = identity.credentials.lock().unwrap().username.clone();
+    let mut agent = pushable(&mut deployment, identity);
+    assert_eq!(agent.count(|event| matches!(event, Event::Registered(_))), 1);
+
+    let ended = deployment.site.run(["accounts", "reset", &name]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+
+    agent.wait_for(|event| matches!(event, Event::Lost(_)));
+    agent.wait_for(|event| *event == Event::Registered(name.clone()));
+    agent.wait_for(|event| *event == Event::Available);
+}
+
+#[test]
+fn agent_with_a_wrong_password_tries_again_and_never_ends() {
+    let mut deployment = Standalone::usual();
+    let identity = deployment.add("client");
+    let right = identity.credentials.lock().unwrap().clone();
+    pushable(&mut deployment, identity.clone()).kill();
+    identity.credentials.lock().unwrap().password = "another password 123".into();
+
+    let mut agent = ExistingAgent::start(identity.clone());
+    for _ in 0..2 {
+        let (_, lost) = agent.wait_for(|event| matches!(event, Event::Lost(_)));
+        assert_eq!(lost, Event::Lost("error 403".into()));
+    }
+    assert_eq!(agent.count(|event| matches!(event, Event::Exited(_))), 0);
+
+    *identity.credentials.lock().unwrap() = right;
+    agent.wait_for(|event| *event == Event::Available);
+}
+
+#[test]
+fn agent_that_says_goodbye_is_offline_at_once_and_one_that_dies_soon() {
+    let mut deployment = Standalone::usual();
+    let identity = deployment.add("client");
+
+    let agent = pushable(&mut deployment, identity.clone());
+    agent.interrupt();
+    deployment.log().wait_for("step_recorded", "Online(false)");
+
+    let agent = pushable(&mut deployment, identity);
+    agent.kill();
+    deployment.log().wait_for("step_recorded", "Online(false)");
+}
+
+#[test]
+fn agent_with_a_new_systemid_is_another_system() {
+    let mut deployment = Standalone::usual();
+    let identity = deployment.add("client");
+    let other = deployment.add("other").systemid.lock().unwrap().clone();
+    let mut agent = pushable(&mut deployment, identity.clone());
+
+    *identity.systemid.lock().unwrap() = other;
+    agent.wait_for(|event| *event == Event::Available);
+    let action = deployment.schedule(&["other"]);
+
+    wait_until("it is completed", || completed(&deployment, action));
+}
+
+#[test]
+fn failing_check_is_started_again_by_the_agent_itself() {
+    let mut deployment = Standalone::usual();
+    let left = Arc::new(Mutex::new(3));
+    let identity = Identity {
+        check: {
+            let left = Arc::clone(&left);
+            Arc::new(move || {
+                let mut left = left.lock().unwrap();
+                *left -= 1;
+                i32::from(*left > 0)
+            })
+        },
+        ..deployment.add("client")
+    };
+
+    let mut agent = pushable(&mut deployment, identity);
+    agent.wait_for(|event| *event == Event::CheckEnded(0));
+
+    assert_eq!(agent.count(|event| *event == Event::CheckStarted), 3);
+}
+
+#[test]
+fn ping_is_answered_by_an_existing_agent() {
+    let mut deployment = Standalone::usual();
+    let identity = deployment.add("client");
+    let mut agent = pushable(&mut deployment, identity);
+    let checks = agent.count(|event| *event == Event::CheckStarted);
+
+    let ended = deployment.site.run(["ping", "client"]);
+
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    agent.wait_for(|event| *event == Event::Answered("ping"));
+    assert_eq!(agent.count(|event| *event == Event::CheckStarted), checks);
+}
+
+/// It reads one record per pause: what is sent without need makes it late.
+#[test]
+fn idle_agent_is_sent_nothing_and_a_request_is_one_record() {
+    let mut deployment = Standalone::usual();
+    let identity = deployment.add("client");
+    let mut agent = pushable(&mut deployment, identity);
+    let records = |agent: &ExistingAgent| agent.count(|event| matches!(event, Event::Record(_)));
+    assert_eq!(
+        agent.count(|event| matches!(event, Event::Subscribed(_))),
+        0,
+        "the roster says both"
+    );
+    std::thread::sleep(shortened(60));
+    assert_eq!(records(&agent), 0, "{:?}", agent.events());
+
+    deployment.schedule(&["client"]);
+    agent.wait_for(answered);
+
+    let sizes: Vec<Event> = agent
+        .events()
+        .into_iter()
+        .filter(|event| matches!(event, Event::Record(_)))
+        .collect();
+    assert_eq!(sizes, [Event::Record(1)]);
+}
+
+#[test]
+fn digest_is_used_where_it_is_switched_on_and_passwords_are_not_readable() {
+    let mut deployment = Standalone::start(&Settings {
+        accounts: "digest_login = true",
+        ..Settings::default()
+    });
+    let identity = deployment.add("client");
+    let password = identity.credentials.lock().unwrap().password.clone();
+
+    let mut agent = pushable(&mut deployment, identity);
+    let action = deployment.schedule(&["client"]);
+
+    agent.wait_for(answered);
+    wait_until("it is completed", || completed(&deployment, action));
+    let by_digest = |event: &Event| matches!(event, Event::LoggedIn { digest: true, .. });
+    assert_eq!(agent.count(by_digest), 1);
+    let data = deployment.site.path("data");
+    for entry in fs::read_dir(&data).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let bytes = fs::read(&path).unwrap();
+            let found = bytes
+                .windows(password.len())
+                .any(|window| window == password.as_bytes());
+            assert!(!found, "{}", path.display());
+        }
+    }
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(data.join("passwords.key")).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn passwords_kept_for_digests_are_lost_when_the_switch_is_off() {
+    let mut deployment = Standalone::start(&Settings {
+        accounts: "digest_login = true",
+        ..Settings::default()
+    });
+    let identity = deployment.add("client");
+    pushable(&mut deployment, identity.clone()).kill();
+
+    let config = fs::read_to_string(deployment.site.config()).unwrap();
+    fs::write(deployment.site.config(), config.replace("digest_login = true", "")).unwrap();
+    deployment.log.process.kill();
+    deployment.log = crate::agents::Logged::start(&deployment.site);
+    let agent = pushable(&mut deployment, identity);
+
+    let by_password = |event: &Event| matches!(event, Event::LoggedIn { digest: false, .. });
+    assert_eq!(agent.count(by_password), 1);
+    assert!(!deployment.site.path("data/passwords.key").exists());
+}
+
+/// A TLS 1.0 client hello with the cipher suites of its time.
+const TLS10_HELLO: &[u8] = &[
+    0x16, 0x03, 0x01, 0x00, 0x2f, 0x01, 0x00, 0x00, 0x2b, 0x03, 0x01, // record, handshake, version
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
+    32, 0, // random, session id
+    0x00, 0x04, 0x00, 0x35, 0x00, 0x2f, 0x01, 0x00, // suites, compression
+];
+
+#[test]
+fn agent_that_knows_tls_1_0_only_is_named_in_the_log_with_the_way_out() {
+    let mut deployment = Standalone::usual();
+    let mut agent = TcpStream::connect(deployment.xmpp).unwrap();
+    let address = agent.local_addr().unwrap().to_string();
+
+    agent
+        .write_all(
+            b"<?xml version='1.0'?><stream:stream to='localhost' xmlns='jabber:client' \
+              xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>",
+        )
+        .unwrap();
+    read_until(&mut agent, "</stream:features>");
+    agent
+        .write_all(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls' />")
+        .unwrap();
+    read_until(&mut agent, "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+    agent.write_all(TLS10_HELLO).unwrap();
+
+    let line = deployment.log().wait_for("legacy_tls_refused", &address).to_string();
+    assert!(line.contains("update it, or leave it on a jabberd"), "{line}");
+}
+
+fn read_until(stream: &mut TcpStream, end: &str) {
+    let mut heard = Vec::new();
+    let mut byte = [0];
+    while !heard.ends_with(end.as_bytes()) {
+        stream.read_exact(&mut byte).unwrap();
+        heard.push(byte[0]);
+    }
+}
