@@ -98,6 +98,9 @@ settings! {
         slot_age: Duration = Some("30min"), Restart;
         /// How long a request waits for an answer before it is sent again.
         lease: Duration = Some("60s"), Restart;
+        /// How far the time in an existing agent's answers may be off before they are ignored. Without it: any, as those
+        /// agents' clocks are often wrong, and nobody ever enforced a limit.
+        existing_drift_max: Option<Duration> = None, Restart;
         /// How often an action whose check fails is tried before it counts as failed.
         max_tries: NonZeroU32 = Some("5"), Restart;
         /// For tests of a deployment only: what the pauses between requests that are no settings (15 s, 60 s, 15 min and

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use minidom::Element;
 use osa::domain::ids::{ClientName, RequestNumber};
 use osa::domain::push::client::{AgentKind, Announcement, Client, ClientEvent};
 use osa::domain::secret::Secret;
 use osa::domain::time::Timestamp;
 use osa::protocol::osa::action::Action;
 use osa::protocol::osa::dispatcher_talk::{DispatcherTalk, Ignored, NotSent, Output};
-use osa::protocol::osa::signed::Signed;
+use osa::protocol::osa::signed::{Content, Signed};
 
 use crate::osa_parties::*;
 
@@ -272,4 +273,33 @@ fn key_of_a_request_that_leads_to_nothing_is_forgotten_after_30_minutes() {
 
     assert_eq!(expiry, NOW + Duration::from_secs(1_800));
     assert_eq!(talk.next_deadline(), None);
+}
+
+#[test]
+fn clock_of_an_existing_agent_may_be_off_by_anything_or_by_what_is_set() {
+    let hour = Duration::from_secs(3_600);
+    for (limit, off, counts) in [
+        (None, hour * 24 * 365, true),
+        (Some(hour), hour, true),
+        (Some(hour), hour + Duration::from_secs(1), false),
+    ] {
+        for agents_clock in [NOW + off, NOW - off] {
+            let mut talk = existing_session().with_existing_drift_max(limit);
+            talk.request(NOW, RequestNumber(1), &client()).unwrap();
+            drain(&mut talk);
+            let content = Content {
+                timestamp: agents_clock.as_secs(),
+                serial: "d4e5f6-12",
+                action: Action::CheckIn.response(),
+            };
+            let signed = Signed::response(&Secret::new(KEY), DISPATCHER, NAME, AGENT, content);
+            let mut answer: Element = "<message xmlns='jabber:client' type='normal'/>".parse().unwrap();
+            answer.append_child(signed.to_element());
+
+            talk.handle_message(NOW, &answer);
+
+            let answered = events(&drain(&mut talk)) == [ClientEvent::Accepted(RequestNumber(1))];
+            assert_eq!(answered, counts, "{limit:?} {off:?}");
+        }
+    }
 }

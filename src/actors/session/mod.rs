@@ -21,7 +21,7 @@ mod totals;
 
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use minidom::Element;
@@ -64,6 +64,8 @@ pub struct SessionParts {
     pub vault: Option<Arc<dyn Vault>>,
     /// Registrations, by JID and by name.
     pub registrations: Arc<dyn PushStore>,
+    /// How far an existing agent's clock may be off; `None` is any.
+    pub existing_drift_max: Option<Duration>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -179,7 +181,7 @@ impl Session {
         self.parts.entropy.fill(&mut random);
         let dispatcher = Arc::clone(&self.parts.dispatcher);
         let talk = DispatcherTalk::new(dispatcher, &jid, u64::from_ne_bytes(random));
-        self.talk = Some(Box::new(talk));
+        self.talk = Some(Box::new(talk.with_existing_drift_max(self.parts.existing_drift_max)));
         tracing::debug!(event = "client_logged_in", jid = %jid, peer_addr = %self.link.peer_addr());
         self.jid = Some(jid);
         self.ticket.log_in();

@@ -66,6 +66,7 @@ impl Link {
     }
 
     /// Shakes hands under this name.
+    #[cfg(feature = "dispatcher")]
     pub fn present(&mut self, name: &str) {
         self.connection.present(name);
     }

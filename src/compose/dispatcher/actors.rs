@@ -134,7 +134,13 @@ pub fn start(
     let specs = vec![
         router(addresses, push.clone()),
         poller(&settings.push, &adapters, addresses, push),
-        tls_supervisor(adapters, addresses, threads, main.clone()),
+        tls_supervisor(
+            settings.push.existing_drift_max,
+            adapters,
+            addresses,
+            threads,
+            main.clone(),
+        ),
         endpoint("registration", services.registration, main.clone()),
         endpoint("control", services.control, main.clone()),
         endpoint("housekeeping", services.housekeeping, main),
@@ -178,13 +184,20 @@ fn policy(push: &PushSettings) -> PushPolicy {
     }
 }
 
-fn tls_supervisor(adapters: Adapters, addresses: &Addresses, threads: &Threads, arbiter: ArbiterHandle) -> ChildSpec {
+fn tls_supervisor(
+    existing_drift_max: Option<Duration>,
+    adapters: Adapters,
+    addresses: &Addresses,
+    threads: &Threads,
+    arbiter: ArbiterHandle,
+) -> ChildSpec {
     let config = adapters.streams;
     let session = SessionParts {
         dispatcher: format!("{}/{}", config.dispatcher, config.dispatcher_resource).into(),
         config: Arc::new(config),
         accounts: Arc::clone(&adapters.store) as _,
         vault: adapters.vault,
+        existing_drift_max,
         registrations: adapters.store as _,
         clock: adapters.clock,
         entropy: adapters.entropy,

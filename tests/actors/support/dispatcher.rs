@@ -159,6 +159,7 @@ impl Dispatcher {
                 config: Arc::new(config),
                 accounts: Arc::clone(&store) as _,
                 vault: None,
+                existing_drift_max: None,
                 registrations: Arc::clone(&store) as _,
                 clock: Arc::new(RuntimeClock::start()),
                 entropy: Arc::new(Counting(AtomicU64::new(1))),

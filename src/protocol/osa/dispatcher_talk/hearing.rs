@@ -66,7 +66,7 @@ impl DispatcherTalk {
     fn handle_signed(&mut self, now: Timestamp, signed: Signed) {
         match self.registration.take() {
             Some(mut registration) if signed.client_id.as_ref() == Some(&registration.name.0) => {
-                self.hear_signed(&mut registration, &signed);
+                self.hear_signed(now, &mut registration, &signed);
                 self.keep(registration);
             }
             other => {
@@ -146,7 +146,7 @@ impl DispatcherTalk {
     fn hear_held(&mut self, now: Timestamp, registration: &mut Registration, held: Vec<Held>) {
         for held in held {
             match held {
-                Held::Signed(signed) => self.hear_signed(registration, &signed),
+                Held::Signed(signed) => self.hear_signed(now, registration, &signed),
                 Held::Payload(payload) => self.hear_payload(now, registration, &payload),
             }
         }
@@ -227,12 +227,15 @@ impl DispatcherTalk {
     }
 
     /// Credits an existing agent's answer, which carries no number, to the oldest unanswered request.
-    fn hear_signed(&mut self, registration: &mut Registration, signed: &Signed) {
+    fn hear_signed(&mut self, now: Timestamp, registration: &mut Registration, signed: &Signed) {
         if registration.announced || matches!(self.presence, Presence::Pushable(AgentKind::New)) {
             return self.ignore(Ignored::WeakSignature);
         }
         if !signed.is_valid_response(&registration.key, &self.own, &self.peer) {
             return self.ignore(Ignored::BadSignature);
+        }
+        if let Err(stale) = self.tolerate(now, signed) {
+            return self.ignore(stale);
         }
         let event = match signed.responded() {
             Some(Action::CheckIn) => registration
@@ -245,6 +248,21 @@ impl DispatcherTalk {
             None => return self.ignore(Ignored::UnknownAction),
         };
         self.outputs.push_back(Output::Event(registration.system, event));
+    }
+
+    /// Whether an existing agent's clock is near enough; without a limit, any is. What it repeats is not looked for: over
+    /// its own connection, an answer that settles nothing is only a sign of life.
+    fn tolerate(&self, now: Timestamp, signed: &Signed) -> Result<(), Stale> {
+        let Some(limit) = self.existing_drift_max else {
+            return Ok(());
+        };
+        let off_secs = signed
+            .unix_seconds()
+            .map_or(i64::MAX, |stamped| stamped.saturating_sub(now.as_secs()));
+        if off_secs.unsigned_abs() > limit.as_secs() {
+            return Err(Stale::Clock { off_secs });
+        }
+        Ok(())
     }
 }
 

@@ -130,6 +130,8 @@ pub struct DispatcherTalk {
     registration: Option<Box<Registration>>,
     lookups: Lookups,
     replay: ReplayGuard,
+    /// How far an existing agent's clock may be off; `None` is any.
+    existing_drift_max: Option<Duration>,
     outputs: VecDeque<Output>,
 }
 
@@ -162,7 +164,18 @@ impl DispatcherTalk {
             registration: None,
             lookups: Lookups::default(),
             replay: ReplayGuard::strict(),
+            existing_drift_max: None,
             outputs: VecDeque::new(),
+        }
+    }
+
+    /// Ignores existing agents whose clock is off by more than this; they never enforced a limit themselves
+    /// (compatibility contract, section 1.13).
+    #[must_use]
+    pub fn with_existing_drift_max(self, existing_drift_max: Option<Duration>) -> Self {
+        Self {
+            existing_drift_max,
+            ..self
         }
     }
 
