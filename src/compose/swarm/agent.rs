@@ -61,7 +61,7 @@ struct Life<'a> {
 
 impl Life<'_> {
     async fn connection(&mut self, talk: Option<AgentTalk>) -> io::Result<()> {
-        let mut cut = self.flock.cut();
+        let (mut cut, mut deaf) = (self.flock.cut(), self.flock.deaf());
         let permit = self.flock.admit().await;
         let began = Instant::now();
         let mut link = Link::connect(&self.flock.target).await?;
@@ -77,13 +77,15 @@ impl Life<'_> {
                 self.flock.entered(began.elapsed());
             }
             let deadline = self.core.next_deadline();
+            let hears = !*deaf.borrow_and_update();
             tokio::select! {
-                read = link.read(&mut buffer) => match read? {
+                read = link.read(&mut buffer), if hears => match read? {
                     0 => return Ok(()),
                     length => self.core.receive(buffer.get(..length).unwrap_or_default(), now()),
                 },
                 () = sleep_until(deadline) => self.core.handle_deadline(now()),
                 _ = cut.changed() => return Ok(()),
+                _ = deaf.changed() => {}
             }
         }
     }

@@ -40,6 +40,7 @@ struct Results {
     per_agent: Samples,
     rate: Samples,
     login_cpu: Samples,
+    login_store_cpu: Samples,
     login_wall: Samples,
     idle_cpu: Samples,
     herd: Samples,
@@ -54,6 +55,7 @@ impl Results {
         report.say("rss_per_idle_agent_bytes", &self.per_agent);
         report.say("logins_per_second", &self.rate);
         report.say("cpu_per_login_us", &self.login_cpu);
+        report.say("store_cpu_per_login_us", &self.login_store_cpu);
         report.distribution("login_wall_ms", &self.login_wall);
         report.say("idle_cpu_per_agent_us_per_s", &self.idle_cpu);
         report.say("herd_all_back_s", &self.herd);
@@ -99,8 +101,11 @@ impl Run<'_> {
         let before = site.dispatcher.usage();
         let took = self.flock.all_up(self.count, site.dispatcher.log()).await?;
         self.results.rate.push(count(self.count) / took.as_secs_f64());
-        let cpu = self.cpu_per_login(site, &before);
+        let used = site.dispatcher.usage();
+        let cpu = self.per_login(used.cpu.saturating_sub(before.cpu));
         self.results.login_cpu.push(cpu);
+        let cpu = self.per_login(used.store_cpu.saturating_sub(before.store_cpu));
+        self.results.login_store_cpu.push(cpu);
         self.results.login_wall.append(self.flock.take_logins());
         Ok(())
     }
@@ -127,8 +132,8 @@ impl Run<'_> {
             self.flock.all_down(site.dispatcher.log()).await?;
             self.flock.all_up(self.count, site.dispatcher.log()).await?;
             self.results.herd.push(began.elapsed().as_secs_f64());
-            let cpu = self.cpu_per_login(site, &before);
-            self.results.herd_cpu.push(cpu);
+            let used = site.dispatcher.usage().cpu.saturating_sub(before.cpu);
+            self.results.herd_cpu.push(self.per_login(used));
             tokio::time::sleep(self.settle).await;
             let resident = site.dispatcher.usage().resident;
             self.results.herd_resident.push(mebibytes(resident));
@@ -149,8 +154,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn cpu_per_login(&self, site: &Site, before: &Usage) -> f64 {
-        let used = site.dispatcher.usage().cpu.saturating_sub(before.cpu);
+    /// Microseconds for each agent.
+    fn per_login(&self, used: Duration) -> f64 {
         used.as_secs_f64() * 1e6 / count(self.count)
     }
 }

@@ -41,6 +41,7 @@ pub(super) struct Flock {
     gate: Semaphore,
     in_flight: u32,
     cut: watch::Sender<()>,
+    deaf: watch::Sender<bool>,
     up: Cell<usize>,
     failures: Cell<usize>,
     runs: Cell<usize>,
@@ -59,6 +60,7 @@ impl Flock {
             gate: Semaphore::new(usize::try_from(in_flight).unwrap_or(1)),
             in_flight,
             cut: watch::Sender::new(()),
+            deaf: watch::Sender::new(false),
             up: Cell::new(0),
             failures: Cell::new(0),
             runs: Cell::new(0),
@@ -88,6 +90,11 @@ impl Flock {
     /// Cuts every connection.
     pub(super) fn cut_all(&self) {
         self.cut.send_replace(());
+    }
+
+    /// Whether everybody leaves unread what the dispatcher sends.
+    pub(super) fn turn_deaf(&self, deaf: bool) {
+        self.deaf.send_replace(deaf);
     }
 
     /// Waits until so many are logged in and welcomed; how long that took.
@@ -138,6 +145,11 @@ impl Flock {
     /// A signal of the next cut.
     pub(super) fn cut(&self) -> watch::Receiver<()> {
         self.cut.subscribe()
+    }
+
+    /// Whether to leave unread what the dispatcher sends.
+    pub(super) fn deaf(&self) -> watch::Receiver<bool> {
+        self.deaf.subscribe()
     }
 
     /// Waits for its turn to log in.

@@ -12,6 +12,9 @@ use nix::unistd::Pid;
 use super::error::SwarmError;
 use crate::compose::process::parent;
 
+/// What the names of a dispatcher's threads begin with that work for its database.
+const STORE_THREADS: &str = "osa-store-";
+
 /// A child; killed when dropped.
 pub(super) struct Process {
     what: &'static str,
@@ -57,10 +60,17 @@ impl Process {
     /// What it used so far.
     pub(super) fn usage(&self) -> Usage {
         let directory = PathBuf::from(format!("/proc/{}", self.id()));
-        Usage {
-            cpu: cpu_of(&directory),
+        let mut usage = Usage {
             resident: resident_of(&directory),
+            ..Usage::default()
+        };
+        for (thread, cpu) in cpu_of_threads(&directory) {
+            usage.cpu += cpu;
+            if thread.starts_with(STORE_THREADS) {
+                usage.store_cpu += cpu;
+            }
         }
+        usage
     }
 
     /// Kills it as a crash does, and waits for its end.
@@ -91,18 +101,21 @@ impl Drop for Process {
 pub(super) struct Usage {
     /// CPU of its living threads.
     pub(super) cpu: Duration,
+    /// What of that the threads of the database took.
+    pub(super) store_cpu: Duration,
     /// Resident memory. Units: bytes.
     pub(super) resident: u64,
 }
 
-/// Nanoseconds on a CPU, over all threads: the first number of `schedstat`, finer than the ticks of `stat`.
-fn cpu_of(directory: &Path) -> Duration {
+/// Each thread's name and time on a CPU: the first number of `schedstat`, nanoseconds, finer than the ticks of `stat`.
+fn cpu_of_threads(directory: &Path) -> impl Iterator<Item = (String, Duration)> {
     let threads = fs::read_dir(directory.join("task")).into_iter().flatten().flatten();
-    let nanos = threads.filter_map(|thread| {
+    threads.filter_map(|thread| {
         let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        text.split_ascii_whitespace().next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(nanos.sum())
+        let nanos = text.split_ascii_whitespace().next()?.parse().ok()?;
+        let name = fs::read_to_string(thread.path().join("comm")).ok()?;
+        Some((name, Duration::from_nanos(nanos)))
+    })
 }
 
 fn resident_of(directory: &Path) -> u64 {

@@ -12,6 +12,7 @@ use super::error::SwarmError;
 use super::flock::Flock;
 use super::numbers::{Report, Samples, millis, wall_clock};
 use super::osads::Osads;
+use super::process::Usage;
 use super::site::{Site, beside_us, random_share};
 use super::stamp::{self, Stamps};
 use crate::compose::control::requests::Selection;
@@ -25,7 +26,7 @@ const REST: Duration = Duration::from_millis(250);
 /// How often the check is started directly, and the pause between.
 const FLOOR_STARTS: usize = 50;
 const FLOOR_PAUSE: Duration = Duration::from_millis(20);
-/// How long reports are waited for.
+/// How long requests and reports, the last ones, are waited for.
 const PUSH_END: Duration = Duration::from_secs(2);
 
 /// Measures, and reports.
@@ -64,6 +65,7 @@ pub(super) async fn run(arguments: &ScheduleArguments) -> Result<(), SwarmError>
     for repeat in 0..common.repeats {
         report.progress(format_args!("one action for all, repeat {repeat}"));
         run.fan_out(common.agents, &mut osads).await?;
+        run.requests(common.agents, &mut osads).await?;
     }
     run.results.tell(report, &osads);
     Ok(())
@@ -94,7 +96,8 @@ struct Results {
     from_commit: Samples,
     p50: Samples,
     p99: Samples,
-    push_cpu: Samples,
+    send_cpu: Cpu,
+    push_cpu: Cpu,
     push_wall: Samples,
 }
 
@@ -105,13 +108,33 @@ impl Results {
         report.say("request_to_check_p50_ms", &self.p50);
         report.say("request_to_check_p99_ms", &self.p99);
         report.distribution("commit_to_check_ms", &self.from_commit);
-        report.say("cpu_per_1000_pushes_ms", &self.push_cpu);
+        report.say("cpu_per_1000_requests_ms", &self.send_cpu.total);
+        report.say("cpu_per_1000_requests_without_store_ms", &self.send_cpu.without_store);
+        report.say("cpu_per_1000_pushes_ms", &self.push_cpu.total);
+        report.say("cpu_per_1000_pushes_without_store_ms", &self.push_cpu.without_store);
         report.say("fan_out_all_checked_s", &self.push_wall);
         report.say(
             "osad_rss_max_kib",
             &Samples::from(usize::try_from(osads.resident_max() / 1024).unwrap_or(0)),
         );
         report.finish();
+    }
+}
+
+/// CPU for 1 000 of something. Units: milliseconds.
+#[derive(Default)]
+struct Cpu {
+    total: Samples,
+    without_store: Samples,
+}
+
+impl Cpu {
+    fn add(&mut self, before: &Usage, after: &Usage, times: usize) {
+        let total = after.cpu.saturating_sub(before.cpu);
+        let store = after.store_cpu.saturating_sub(before.store_cpu);
+        let of_thousand = |cpu: Duration| millis(cpu) * 1e3 / count(times);
+        self.total.push(of_thousand(total));
+        self.without_store.push(of_thousand(total.saturating_sub(store)));
     }
 }
 
@@ -194,9 +217,29 @@ impl Run<'_> {
         self.results.push_wall.push(began.elapsed().as_secs_f64());
         // The reports and their acknowledgements are still on their way.
         tokio::time::sleep(PUSH_END).await;
-        let used = self.site.dispatcher.usage().cpu.saturating_sub(before.cpu);
-        let pushes = count(agents + osads.names().len());
-        self.results.push_cpu.push(millis(used) * 1e3 / pushes);
+        let pushes = agents + osads.names().len();
+        self.results
+            .push_cpu
+            .add(&before, &self.site.dispatcher.usage(), pushes);
+        self.drain().await;
+        osads.check()
+    }
+
+    /// One action for everybody, to which nobody listens at first: what claiming and sending the requests costs. Only
+    /// the `osad`s answer at once.
+    async fn requests(&mut self, agents: usize, osads: &mut Osads) -> Result<(), SwarmError> {
+        self.flock.turn_deaf(true);
+        tokio::time::sleep(REST).await;
+        let (ran, before) = (self.flock.runs(), self.site.dispatcher.usage());
+        self.control.schedule(Selection::All).await?;
+        tokio::time::sleep(PUSH_END).await;
+        let pushes = agents + osads.names().len();
+        self.results
+            .send_cpu
+            .add(&before, &self.site.dispatcher.usage(), pushes);
+        self.flock.turn_deaf(false);
+        self.flock.all_ran(ran + agents, self.site.dispatcher.log()).await?;
+        tokio::time::sleep(PUSH_END).await;
         self.drain().await;
         osads.check()
     }
