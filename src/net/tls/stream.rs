@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{Error, ServerConfig};
+use rustls::{Error, ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -77,7 +77,10 @@ impl ServerTlsStream {
                 return Poll::Ready(Err(tls_failure(&error).into()));
             }
             if !self.tls.is_handshaking() {
-                ready!(self.poll_flush(cx))?;
+                // In TLS 1.3 only a ticket is left to be sent. It goes with the first words, which the client waits for.
+                if self.tls.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+                    ready!(self.poll_flush(cx))?;
+                }
                 let exporter = self.exporter.take();
                 return Poll::Ready(Ok(Handshake {
                     channel_binding: exporter.and_then(|secret| secret.channel_binding()),
