@@ -4,13 +4,13 @@
 //! order of writes is the order of their arrival. A panic ends the use case, not the thread: the connection, whose
 //! transaction is in an unknown state, is closed (which rolls back) and opened anew.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use diesel::SqliteConnection;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::ports::store::StoreError;
 
@@ -20,9 +20,9 @@ type Job = Box<dyn FnOnce(Result<&mut SqliteConnection, StoreError>) + Send>;
 /// Opens a connection.
 pub(super) type Connect = Arc<dyn Fn() -> Result<SqliteConnection, StoreError> + Send + Sync>;
 
-/// Threads behind one queue.
+/// Threads behind one waiting room.
 pub(super) struct Workers {
-    queue: Option<mpsc::Sender<Job>>,
+    room: Arc<Room>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -37,14 +37,13 @@ impl Workers {
         room: usize,
         connect: &Connect,
     ) -> Result<Self, StoreError> {
-        let (queue, waiting) = mpsc::channel(room);
-        let waiting = Arc::new(Mutex::new(waiting));
+        let room = Arc::new(Room::new(room));
         let mut threads = Vec::with_capacity(connections.len());
         for connection in connections {
             let worker = Worker {
                 connection: Some(connection),
                 connect: Arc::clone(connect),
-                waiting: Arc::clone(&waiting),
+                room: Arc::clone(&room),
             };
             let thread = thread::Builder::new()
                 .name(name.to_owned())
@@ -52,10 +51,7 @@ impl Workers {
                 .map_err(StoreError::OutOfThreads)?;
             threads.push(thread);
         }
-        Ok(Self {
-            queue: Some(queue),
-            threads,
-        })
+        Ok(Self { room, threads })
     }
 
     /// Runs a use case and waits for its result.
@@ -85,20 +81,14 @@ impl Workers {
 
     /// Hands over a use case nobody waits for.
     pub(super) fn submit(&self, job: Job) -> Result<(), StoreError> {
-        let Some(queue) = &self.queue else {
-            return Err(StoreError::WorkerPanicked);
-        };
-        queue.try_send(job).map_err(|refused| match refused {
-            TrySendError::Full(_) => StoreError::Saturated,
-            TrySendError::Closed(_) => StoreError::WorkerPanicked,
-        })
+        self.room.enter(job)
     }
 }
 
 /// Waits until what was accepted is done, so that the connections are closed when the store is gone.
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.queue = None;
+        self.room.close();
         for thread in self.threads.drain(..) {
             // A thread that panicked has nothing left to finish.
             let _ = thread.join();
@@ -109,12 +99,12 @@ impl Drop for Workers {
 struct Worker {
     connection: Option<SqliteConnection>,
     connect: Connect,
-    waiting: Arc<Mutex<mpsc::Receiver<Job>>>,
+    room: Arc<Room>,
 }
 
 impl Worker {
     fn run(mut self) {
-        while let Some(job) = self.next() {
+        while let Some(job) = self.room.next() {
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,
                 None => match (self.connect)() {
@@ -130,12 +120,70 @@ impl Worker {
             }
         }
     }
+}
 
+/// Where use cases wait. A channel whose receiving end the threads share would hand that end on from one to the next,
+/// and wake two of them for each use case.
+struct Room {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+    size: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    /// Threads that have nothing to do.
+    idle: usize,
+    closed: bool,
+}
+
+impl Room {
+    fn new(size: usize) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            arrived: Condvar::new(),
+            size,
+        }
+    }
+
+    fn enter(&self, job: Job) -> Result<(), StoreError> {
+        let mut waiting = self.waiting();
+        if waiting.jobs.len() >= self.size {
+            return Err(StoreError::Saturated);
+        }
+        waiting.jobs.push_back(job);
+        let somebody_idles = waiting.idle > 0;
+        drop(waiting);
+        if somebody_idles {
+            self.arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The next one; `None` when the room is closed and empty.
     fn next(&self) -> Option<Job> {
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .blocking_recv()
+        let mut waiting = self.waiting();
+        loop {
+            if let Some(job) = waiting.jobs.pop_front() {
+                return Some(job);
+            }
+            if waiting.closed {
+                return None;
+            }
+            waiting.idle += 1;
+            waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            waiting.idle -= 1;
+        }
+    }
+
+    fn close(&self) {
+        self.waiting().closed = true;
+        self.arrived.notify_all();
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
