@@ -35,7 +35,9 @@ CREATE TABLE osa_request (
     server_id   INTEGER NOT NULL,
     number      INTEGER NOT NULL,
     state       TEXT    NOT NULL
-        CHECK (state IN ('claimed', 'sent', 'answered', 'started', 'finished', 'received', 'refused', 'lost')),
+        -- Not as a list, which SQLite would build anew, as a table, at each write.
+        CHECK (state = 'claimed' OR state = 'sent' OR state = 'answered' OR state = 'started' OR state = 'finished'
+            OR state = 'received' OR state = 'refused' OR state = 'lost'),
     -- Why it was refused or lost.
     reason      TEXT,
     incarnation INTEGER NOT NULL,

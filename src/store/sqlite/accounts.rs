@@ -24,7 +24,7 @@ type RowTypes = (Text, Text, BigInt, Bool);
 impl Accounts for SqliteStore {
     async fn account(&self, username: &str) -> Result<Option<Account>, StoreError> {
         let username = username.to_owned();
-        self.read(move |connection| {
+        self.read_once(move |connection| {
             let query = format!("SELECT username, verifiers, created, {LINKED} FROM osa_account WHERE username = ?");
             let row = statement::<RowTypes>(query)
                 .bind(username)

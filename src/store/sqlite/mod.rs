@@ -207,6 +207,18 @@ impl SqliteStore {
         self.in_time(read).await
     }
 
+    /// Runs a reading use case of one statement, which needs no transaction to see one state.
+    async fn read_once<T: Send + 'static>(
+        &self,
+        use_case: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let path = self.path.clone();
+        let read = self
+            .readers
+            .run(move |connection| use_case(connection).map_err(|failure| failure.into_store_error(&path)));
+        self.in_time(read).await
+    }
+
     /// Runs a writing use case as one transaction. It survives the end of this process, but is not yet on the disk:
     /// for what a power cut may take back because it is found out and done again.
     async fn write<T: Send + 'static>(

@@ -37,18 +37,18 @@ impl PushStore for SqliteStore {
 
     async fn clients_by_jid(&self, jid: &str) -> Result<Vec<Client>, StoreError> {
         let jid = jid.to_owned();
-        self.read(move |connection| Ok(claim::clients_by_jid(connection, &jid)?))
+        self.read_once(move |connection| Ok(claim::clients_by_jid(connection, &jid)?))
             .await
     }
 
     async fn client_by_name(&self, name: &ClientName) -> Result<Option<Client>, StoreError> {
         let name = name.clone();
-        self.read(move |connection| Ok(claim::client_by_name(connection, &name)?))
+        self.read_once(move |connection| Ok(claim::client_by_name(connection, &name)?))
             .await
     }
 
     async fn client_of_system(&self, system: SystemId) -> Result<Option<Client>, StoreError> {
-        self.read(move |connection| Ok(claim::client_of_system(connection, system)?))
+        self.read_once(move |connection| Ok(claim::client_of_system(connection, system)?))
             .await
     }
 
@@ -61,7 +61,7 @@ impl PushStore for SqliteStore {
     async fn changed_systems(&self) -> Result<Vec<SystemId>, StoreError> {
         let seen = self.seen.load(Ordering::Acquire);
         let changes = self
-            .read(move |connection| {
+            .read_once(move |connection| {
                 Ok(
                     statement::<(BigInt, BigInt)>("SELECT id, server_id FROM osa_change WHERE id > ? ORDER BY id")
                         .bind(seen)
@@ -105,7 +105,7 @@ impl PushStore for SqliteStore {
     }
 
     async fn record(&self, entries: &[Entry]) -> Result<(), StoreError> {
-        let entries = entries.to_vec();
+        let entries = record::without_repetitions(entries);
         self.count_writes(entries.len());
         self.write(move |connection| entries.iter().try_for_each(|entry| record::apply(connection, entry)))
             .await

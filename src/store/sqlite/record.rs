@@ -3,6 +3,8 @@
 //! A step of a request that is not in a state the step starts from changes nothing: steps may come late or twice. No
 //! step changes an action's version, and a covered action moves only while its version is the covered one.
 
+use std::collections::HashSet;
+
 use diesel::sql_types::BigInt;
 use diesel::{QueryResult, RunQueryDsl, SqliteConnection};
 
@@ -16,12 +18,26 @@ use crate::domain::push::client::{RunEnd, RunReport, RunStart};
 use crate::domain::push::request::{Entry, Step, Wait};
 use crate::domain::time::Timestamp;
 
-/// The actions of requests ?, ?, ? (JSON list of numbers, system, system) whose version is still the covered one.
-const COVERED: &str = "FROM (SELECT DISTINCT c.action_id, c.version FROM json_each(?) asked \
+/// The actions of requests ?, ?, ? (JSON list of numbers, system, system) whose version is still the covered one. Several
+/// requests may cover one action; a row is changed once all the same.
+const COVERED: &str = "FROM (SELECT c.action_id, c.version FROM json_each(?) asked \
        CROSS JOIN osa_request_action c ON c.server_id = ? AND c.number = asked.value \
        CROSS JOIN rhnAction a ON a.id = c.action_id AND a.earliest_action = c.earliest_action) covered \
      WHERE rhnServerAction.server_id = ? AND rhnServerAction.action_id = covered.action_id \
        AND rhnServerAction.version = covered.version AND rhnServerAction.status < 2";
+
+/// The entries less the signs of life that a later one of the same system makes pointless. A client that answers, starts
+/// and finishes gives three of them.
+pub(super) fn without_repetitions(entries: &[Entry]) -> Vec<Entry> {
+    let mut heard = HashSet::new();
+    let last_first = entries.iter().rev();
+    let mut kept: Vec<Entry> = last_first
+        .filter(|entry| entry.step != Step::Heard || heard.insert(entry.system))
+        .cloned()
+        .collect();
+    kept.reverse();
+    kept
+}
 
 /// Applies one step.
 pub(super) fn apply(connection: &mut SqliteConnection, entry: &Entry) -> Result<(), Failure> {
@@ -210,7 +226,8 @@ fn finish_requests(
     let rows = statement::<(BigInt,)>(
         "UPDATE osa_request INDEXED BY osa_request_unreported_idx \
          SET state = 'finished', reason = NULL, ended_at = ?, run_id = ?, run_covers = ? \
-         WHERE server_id = ? AND number <= ? AND state NOT IN ('finished', 'received', 'refused') RETURNING number",
+         WHERE server_id = ? AND number <= ? \
+           AND state <> 'finished' AND state <> 'received' AND state <> 'refused' RETURNING number",
     )
     .bind(at)
     .bind(report.run)
