@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{ActorFutureExt, AsyncContext, Context, MailboxError, Recipient, WrapFuture};
+use actix::prelude::SendError;
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, MailboxError, Message, Recipient, WrapFuture};
 
 use super::totals::Ending;
 use super::{Audience, Session, SessionOrder, SessionParts};
 use crate::actors::poller::messages::{SessionEvent, SessionOpened};
-use crate::actors::router::{OpenSession, RegisterSession};
+use crate::actors::router::{OpenSession, RegisterSession, Router};
 use crate::domain::ids::{ConnectionId, SystemId};
 use crate::domain::push::client::AgentKind;
 
@@ -61,7 +62,7 @@ impl Session {
                 address: self.link.peer_addr().ip(),
                 route: route(ctx),
             };
-            self.notify(Notice::Register(register), ctx);
+            self.notify_router(register, Notice::Register, ctx);
         }
     }
 
@@ -99,11 +100,28 @@ impl Session {
             (Audience::Router, pushable) => {
                 self.register(ctx);
                 if let Some((system, _)) = pushable {
-                    self.notify(Notice::Route(OpenSession { connection, system }), ctx);
+                    self.notify_router(OpenSession { connection, system }, Notice::Route, ctx);
                 }
             }
             (Audience::Poller, Some((system, kind))) => self.notify(Notice::Reopen(system, kind), ctx),
             (Audience::Poller, None) => {}
+        }
+    }
+
+    /// Says something that a router which is gone will ask for when it is back: so nobody waits until it was heard, only
+    /// for room in the mailbox, and for what was to be said before.
+    fn notify_router<M>(&mut self, message: M, notice: fn(M) -> Notice, ctx: &mut Context<Self>)
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        Router: Handler<M>,
+    {
+        if self.notices.under_way {
+            return self.notify(notice(message), ctx);
+        }
+        match self.parts.router.try_send(message) {
+            Ok(()) => {}
+            Err(SendError::Full(message) | SendError::Closed(message)) => self.notify(notice(message), ctx),
         }
     }
 
