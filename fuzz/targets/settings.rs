@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use osa::settings::agent::AgentSettings;
+use osa::settings::dispatcher::DispatcherSettings;
 use osa::settings::layers::{Layer, Values};
 use osa::settings::legacy::credentials::Credentials;
 use osa::settings::legacy::ini::{Ini, VALUE_BYTES_MAX};
 use osa::settings::legacy::osad::LegacyFiles;
+use osa::settings::legacy::satellite::SatelliteFiles;
 use osa::settings::legacy::up2date::Up2date;
 use osa::settings::names::{DomainName, HostPort, ProxyAddress, ServerUrl};
 use osa::settings::own_file;
@@ -22,6 +24,7 @@ pub fn run(data: &[u8]) {
     read_credentials(text);
     read_own(text);
     read_legacy(text);
+    read_satellite(text);
     for line in text.lines() {
         read_value(line);
     }
@@ -77,6 +80,27 @@ fn read_legacy(text: &str) {
     let up2date = Up2date::parse(text);
     if let Some(value) = up2date.value("serverURL") {
         assert!(value.list().all(|item| !item.is_empty()));
+    }
+}
+
+fn read_satellite(text: &str) {
+    let file = |name: &str| Some((name.to_owned(), text.to_owned()));
+    let files = SatelliteFiles {
+        rhn_conf: file("rhn.conf"),
+        own_defaults: file("defaults"),
+        defaults: None,
+        server_pem: "/etc/jabberd/server.pem".into(),
+    };
+    match files.read() {
+        Ok(reading) => {
+            let layers = vec![Layer::defaults::<DispatcherSettings>(), reading.layer];
+            if let Err(error) = Values::stack::<DispatcherSettings>(layers, "osa-dispatcher.toml") {
+                let text = error.to_string();
+                let names_file = ["rhn.conf", "defaults"].iter().any(|file| text.contains(file));
+                assert!(names_file, "{text}");
+            }
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::domain::file_access::FileAccess;
 use crate::domain::time::Timestamp;
 
 /// Which of the files of TLS.
@@ -60,6 +61,16 @@ pub enum TlsError {
         path: PathBuf,
         /// What the system says.
         error: io::Error,
+    },
+    /// The file is there but this program's user may not read it.
+    #[error("cannot read {file} {path}: permission denied: {access}", path = .path.display())]
+    Forbidden {
+        /// Which.
+        file: TlsFile,
+        /// Where.
+        path: PathBuf,
+        /// Who may read it.
+        access: Box<FileAccess>,
     },
     /// The file holds nothing of its kind.
     #[error("{path} holds no {file} in PEM format: name another file", path = .path.display())]

@@ -4,8 +4,12 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::error::SettingsError;
+use super::database::{Deployment, PostgresSettings};
+use super::error::{SettingsError, SettingsWarning};
 use super::layers::{ConfigFile, Layer, Values};
+use super::legacy::places::Places;
+use super::legacy::satellite::{SatelliteReading, TOLD_NAME, ToldName};
+use super::legacy::satellite_keys::KEYS;
 use super::log::{LogLevel, LogSettings};
 use super::names::{DomainName, ListenAddresses};
 use super::schema::{Schema, settings};
@@ -21,9 +25,11 @@ settings! {
         /// This server's full DNS name: what agents connect to, the domain of their accounts, the name in the
         /// certificate. Not an IP address.
         hostname: DomainName = None, Restart;
+        /// What the dispatcher belongs to: nothing, or a Satellite, whose database it uses and which answers registrations.
+        deployment: Deployment = Some("standalone"), Restart;
         /// Directory of everything the dispatcher writes.
         data_dir: PathBuf = Some("/var/lib/osa"), Restart;
-        /// SQLite database; created at the first start.
+        /// SQLite database of a standalone deployment; created at the first start.
         database: PathBuf = Some("osa.sqlite3"), Restart;
         /// Unix socket through which the other subcommands speak to the running dispatcher; mode 0600.
         control_socket: PathBuf = Some("control.sock"), Restart;
@@ -31,6 +37,8 @@ settings! {
         drain_timeout: Duration = Some("10s"), Restart;
     }
     with {
+        /// The Satellite's database.
+        postgres: PostgresSettings,
         /// The embedded XMPP server.
         xmpp: XmppSettings,
         /// The registration endpoint.
@@ -143,6 +151,8 @@ settings! {
 pub struct DispatcherFlags {
     /// `--config FILE`: instead of [`CONFIG_FILE`].
     pub config: Option<PathBuf>,
+    /// `--rhn-conf FILE`: instead of [`RHN_CONF`](super::legacy::places::RHN_CONF).
+    pub rhn_conf: Option<PathBuf>,
     /// `--hostname NAME`.
     pub hostname: Option<String>,
     /// `--data-dir DIR`.
@@ -174,8 +184,24 @@ impl DispatcherFlags {
     }
 }
 
+/// On a Satellite, what is missing belongs into its own file.
+fn in_rhn_conf(error: SettingsError, rhn_conf: Option<&Path>) -> SettingsError {
+    match (error, rhn_conf) {
+        (SettingsError::Missing { key, wanted, .. }, Some(path)) => {
+            let legacy = KEYS.iter().find(|legacy| legacy.sets == key);
+            let file = format!(
+                "{} as {}",
+                path.display(),
+                legacy.map_or(TOLD_NAME, |legacy| legacy.name)
+            );
+            SettingsError::Missing { key, file, wanted }
+        }
+        (error, _) => error,
+    }
+}
+
 impl DispatcherSettings {
-    /// Loads the settings from the file, the environment and the flags.
+    /// Loads the settings from the Satellite's files, our own, the environment and the flags.
     ///
     /// # Errors
     /// [`SettingsError`], naming file and line, variable or flag.
@@ -183,29 +209,68 @@ impl DispatcherSettings {
         flags: &DispatcherFlags,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Loaded<Self>, SettingsError> {
+        let environment: Vec<(String, String)> = environment.into_iter().collect();
+        let satellite = Places::new(flags, &environment).files()?.read()?;
         let file = match &flags.config {
             Some(path) => ConfigFile::Required(path.clone()),
             None => ConfigFile::IfPresent(PathBuf::from(CONFIG_FILE)),
         };
-        let name = flags
-            .config
-            .as_deref()
-            .unwrap_or(Path::new(CONFIG_FILE))
-            .display()
-            .to_string();
-        let (environment, warnings) = Layer::environment::<Self>(environment, is_known_elsewhere);
+        let (environment, unknown) = Layer::environment::<Self>(environment, is_known_elsewhere);
+        let SatelliteReading {
+            layer,
+            mut warnings,
+            told,
+            rhn_conf,
+        } = satellite;
+        warnings.extend(unknown);
+        let own = flags.config.as_deref().unwrap_or(Path::new(CONFIG_FILE));
+        let name = own.display().to_string();
+        let located = |error| in_rhn_conf(error, rhn_conf.as_deref());
         let layers = vec![
             Layer::defaults::<Self>(),
+            layer,
             file.read_own::<Self>()?,
             environment,
             flags.layer(),
         ];
         let values = Values::stack::<Self>(layers, &name)?;
-        let settings = Self::from_values(&values)?.resolved();
+        let settings = Self::from_values(&values).map_err(located)?.resolved();
+        settings.check(&name).map_err(located)?;
+        warnings.extend(told.and_then(|told| settings.other_name(told, &values)));
         Ok(Loaded {
             settings,
             warnings,
             values,
+        })
+    }
+
+    /// Whether what only a satellite deployment needs is there.
+    fn check(&self, file: &str) -> Result<(), SettingsError> {
+        let needed = [
+            ("postgres.name", &self.postgres.name),
+            ("postgres.user", &self.postgres.user),
+        ];
+        let missing = needed.into_iter().find(|(_, value)| value.is_none());
+        match (self.deployment, missing) {
+            (Deployment::Satellite, Some((key, _))) => Err(SettingsError::Missing {
+                key,
+                file: file.to_owned(),
+                wanted: "a text",
+            }),
+            (Deployment::Satellite | Deployment::Standalone, _) => Ok(()),
+        }
+    }
+
+    /// What is wrong if clients are told another name than this server has.
+    fn other_name(&self, told: ToldName, values: &Values) -> Option<SettingsWarning> {
+        let ToldName { name, origin } = told;
+        let from = values.origin("hostname");
+        let differs = self.deployment == Deployment::Satellite && name != self.hostname.as_str();
+        differs.then(|| SettingsWarning::OtherNameTold {
+            origin,
+            told: name,
+            hostname: self.hostname.to_string(),
+            from: from.to_owned(),
         })
     }
 
@@ -220,7 +285,8 @@ impl DispatcherSettings {
             &mut tls.names,
             &mut tls.ca,
         ];
-        for path in paths.into_iter().chain(&mut self.log.file) {
+        let paths = paths.into_iter().chain(&mut self.postgres.root_certificate);
+        for path in paths.chain(&mut self.log.file) {
             *path = self.data_dir.join(&*path);
         }
         self

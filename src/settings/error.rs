@@ -4,8 +4,9 @@ use std::io;
 use std::path::PathBuf;
 
 use super::names::NameError;
+use crate::domain::file_access::FileAccess;
 
-/// A configuration that cannot be used. Exit code 78, or 66 for a file that cannot be read.
+/// A configuration that cannot be used. Exit code 78; 66 or 77 for a file that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// A file that must be there cannot be read.
@@ -15,6 +16,14 @@ pub enum SettingsError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A file that this program's user may not read.
+    #[error("{}: cannot read the configuration: permission denied; {access}", path.display())]
+    Forbidden {
+        /// The file.
+        path: PathBuf,
+        /// Who may read it.
+        access: Box<FileAccess>,
     },
     /// A file is larger than any configuration.
     #[error("{}: larger than {limit} bytes, so this is no configuration; name the right file", path.display())]
@@ -85,6 +94,7 @@ impl SettingsError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Unreadable { .. } => 66,
+            Self::Forbidden { .. } => 77,
             Self::TooLarge { .. }
             | Self::Syntax { .. }
             | Self::UnknownKey { .. }
@@ -105,6 +115,42 @@ pub enum SettingsWarning {
         origin: String,
         /// The key.
         key: String,
+    },
+    /// A line that is nothing, in a file that others write too. It is not shown: it may hold a password.
+    #[error("{origin}: neither a comment nor key = value, so it has no effect; correct or remove the line")]
+    StrayLine {
+        /// File and line.
+        origin: String,
+    },
+    /// The Satellite has no name to tell its clients, and registers none of them for push.
+    #[error(
+        "{file}: server.jabber_server is not set, so the Satellite enrols no client for push; set it to this server's full name in lower case, and restart its web server"
+    )]
+    NobodyIsTold {
+        /// The file.
+        file: String,
+    },
+    /// A server's name in capitals, which existing agents compare letter by letter.
+    #[error("{origin}: {name:?} has capitals, which existing agents take for another name; write it in lower case")]
+    Capitals {
+        /// File and line.
+        origin: String,
+        /// The name.
+        name: String,
+    },
+    /// Clients are told another name than this server has.
+    #[error(
+        "{origin}: clients are told {told:?}, but this server is {hostname:?} ({from}); after a change of name, set both to the name in the certificate"
+    )]
+    OtherNameTold {
+        /// Where they are told.
+        origin: String,
+        /// What they are told.
+        told: String,
+        /// This server's name.
+        hostname: String,
+        /// Where that comes from.
+        from: String,
     },
     /// A legacy file without the section that is read.
     #[error("{origin}: section [{section}] is missing, so nothing in this file has any effect")]

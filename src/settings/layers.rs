@@ -1,12 +1,14 @@
 //! The layers of a configuration, from the built-in defaults up to the flags, each value with its origin.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use config::{Config, ConfigError, Map, Source, Value, ValueKind};
 
+use super::access::file_access;
 use super::error::{SettingsError, SettingsWarning, Unfit};
 use super::own_file;
 use super::schema::{Field, Key, Schema};
@@ -18,8 +20,8 @@ pub const FILE_BYTES_MAX: u64 = 1 << 20;
 /// What [`Entry::origin`] says of a built-in default.
 pub const BUILT_IN: &str = "default";
 
-/// A value and where it comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A value and where it comes from. Its `Debug` leaves the value out: it may be a password.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The setting's name with those of its tables.
     pub key: String,
@@ -27,6 +29,13 @@ pub struct Entry {
     pub origin: String,
     /// The value.
     pub given: Given,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, origin, given: _ } = self;
+        write!(formatter, "{key} from {origin}")
+    }
 }
 
 /// The values of one source.
@@ -167,6 +176,11 @@ impl Values {
         })
     }
 
+    /// Where the value in force comes from; as a default, where there is none.
+    pub fn origin(&self, path: &str) -> &str {
+        self.entries.get(path).map_or(BUILT_IN, |entry| &entry.origin)
+    }
+
     /// Keys whose values differ between two readings of the configuration.
     pub fn changed<'a>(&'a self, newer: &'a Self) -> impl Iterator<Item = &'static Key> + 'a {
         let given = |values: &'a Self, key: &Key| values.entries.get(key.path).map(|entry| &entry.given);
@@ -231,6 +245,23 @@ impl ConfigFile {
     /// # Errors
     /// It must be there and is not, or it is there and cannot be read.
     pub fn read(&self) -> Result<Option<(String, String)>, SettingsError> {
+        let Some((path, bytes)) = self.bytes()? else {
+            return Ok(None);
+        };
+        Ok(Some((path.display().to_string(), utf8(path, bytes)?)))
+    }
+
+    /// As [`ConfigFile::read`], for a file that other programs own: what is not UTF-8 in it is replaced by U+FFFD.
+    ///
+    /// # Errors
+    /// It must be there and is not, or it is there and cannot be read.
+    pub fn read_shared(&self) -> Result<Option<(String, String)>, SettingsError> {
+        let file = self.bytes()?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(file.map(|(path, bytes)| (path.display().to_string(), text(bytes))))
+    }
+
+    fn bytes(&self) -> Result<Option<(&Path, Vec<u8>)>, SettingsError> {
         let (path, must_exist) = match self {
             Self::Required(path) => (path, true),
             Self::IfPresent(path) => (path, false),
@@ -241,12 +272,9 @@ impl ConfigFile {
                 path: path.clone(),
                 limit: FILE_BYTES_MAX,
             }),
-            Ok(bytes) => Ok(Some((path.display().to_string(), utf8(path, bytes)?))),
+            Ok(bytes) => Ok(Some((path, bytes))),
             Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => Ok(None),
-            Err(source) => Err(SettingsError::Unreadable {
-                path: path.clone(),
-                source,
-            }),
+            Err(source) => Err(unreadable(path, source)),
         }
     }
 
@@ -259,6 +287,15 @@ impl ConfigFile {
             Some((path, text)) => own_file::parse::<S>(&path, &text),
             None => Ok(Layer::default()),
         }
+    }
+}
+
+fn unreadable(path: &Path, source: io::Error) -> SettingsError {
+    let is_forbidden = source.kind() == io::ErrorKind::PermissionDenied;
+    let path = path.to_owned();
+    match file_access(&path).filter(|_| is_forbidden) {
+        Some(access) => SettingsError::Forbidden { path, access },
+        None => SettingsError::Unreadable { path, source },
     }
 }
 

@@ -4,8 +4,11 @@
 //! environment variables (`OSA_` and the key), flags. [`schema`] holds the one description of all keys;
 //! `docs/config.md` and the files in `config/` are checked against it.
 
+pub mod access;
 #[cfg(feature = "agent")]
 pub mod agent;
+#[cfg(feature = "dispatcher")]
+pub mod database;
 #[cfg(feature = "dispatcher")]
 pub mod dispatcher;
 pub mod error;

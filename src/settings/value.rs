@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -112,6 +112,16 @@ impl SettingValue for NonZeroU32 {
             Given::Switch(_) | Given::List(_) | Given::Other => None,
         };
         number.and_then(Self::new).ok_or(Unfit::Form(Self::ACCEPTED))
+    }
+}
+
+impl SettingValue for NonZeroU16 {
+    const ACCEPTED: &'static str = "a whole number from 1 to 65535";
+    const SHAPE: Shape = Shape::Bare;
+
+    fn read(given: &Given) -> Result<Self, Unfit> {
+        let number = NonZeroU32::read(given).map_err(|_| Unfit::Form(Self::ACCEPTED))?;
+        Self::try_from(number).map_err(|_| Unfit::Form(Self::ACCEPTED))
     }
 }
 

@@ -29,4 +29,6 @@ mod names;
 #[cfg(feature = "dispatcher")]
 mod pushes;
 #[cfg(feature = "dispatcher")]
+mod satellite;
+#[cfg(feature = "dispatcher")]
 mod site;

@@ -115,7 +115,8 @@ fn unknown_key_is_named_with_file_and_line() {
     );
 
     assert!(
-        error("hostname = 'a'\nhost = 'b'\n").contains("osa.toml:2: unknown key host; known here: hostname, data_dir")
+        error("hostname = 'a'\nhost = 'b'\n")
+            .contains("osa.toml:2: unknown key host; known here: hostname, deployment")
     );
     assert!(error("xmpp = 5").contains(":1: unknown key xmpp;"));
     assert!(error("[log.level]\nx = 1").contains("log.level"));

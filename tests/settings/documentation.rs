@@ -6,6 +6,8 @@ use std::path::Path;
 
 use osa::settings::agent::AgentSettings;
 use osa::settings::dispatcher::DispatcherSettings;
+use osa::settings::legacy::satellite::TOLD_NAME;
+use osa::settings::legacy::satellite_keys::{IGNORED, KEYS, OWN_NAME};
 use osa::settings::schema::{Apply, Group, Key, Schema};
 
 fn doc(lines: &[&str]) -> String {
@@ -75,6 +77,23 @@ fn reference<S: Schema>() -> String {
     text
 }
 
+fn rhn_conf_keys() -> String {
+    let mut text = "\n| Key | What it sets |\n|---|---|\n".to_owned();
+    for key in &KEYS {
+        let note = match key.doc {
+            "" => String::new(),
+            note => format!("; {note}"),
+        };
+        text.push_str(&format!("| `{}` | `{}`{note} |\n", key.name, key.sets));
+    }
+    let known = IGNORED.map(|key| format!("`{key}`")).join(", ");
+    text.push_str(&format!(
+        "| `{OWN_NAME}`, else `{TOLD_NAME}` | `hostname`; a port is passed over. Not from the packaged defaults: it is a placeholder there |\n\
+         | {known} | nothing |\n"
+    ));
+    text
+}
+
 /// Compares a file with what it should hold, or writes it if asked to.
 fn assert_file(path: &str, wanted: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -104,7 +123,7 @@ fn between(text: &str, marker: &str, content: &str) -> String {
 
 #[test]
 fn documentation_of_example_files_is_that_of_the_code() {
-    let dispatcher = "# Only `hostname` must be set. Relative paths start at `data_dir`.\n";
+    let dispatcher = "# Only `hostname` must be set, and nothing where a Satellite's rhn.conf exists. Relative paths start at `data_dir`.\n";
     let agent = "# Not needed where osad.conf and up2date exist: their values are used where this file is silent.\n";
 
     assert_file(
@@ -118,6 +137,7 @@ fn documentation_of_example_files_is_that_of_the_code() {
 fn documentation_of_every_key_is_that_of_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/config.md");
     let text = std::fs::read_to_string(path).expect("docs/config.md");
+    let text = between(&text, "keys of rhn.conf", &rhn_conf_keys());
     let text = between(&text, "keys of osa-dispatcher", &reference::<DispatcherSettings>());
 
     assert_file(

@@ -5,6 +5,8 @@ mod agent;
 mod dispatcher;
 mod documentation;
 mod legacy_formats;
+mod satellite;
+mod satellite_questions;
 
 use std::path::PathBuf;
 

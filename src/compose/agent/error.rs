@@ -69,6 +69,7 @@ impl AgentError {
             Self::Logging(error) => error.exit_code(),
             Self::Tls(TlsError::Missing { .. }) => 66,
             Self::Tls(TlsError::Unreadable { error, .. }) => file(error),
+            Self::Tls(TlsError::Forbidden { .. }) => 77,
             Self::Tls(
                 TlsError::NotPem { .. }
                 | TlsError::Unusable { .. }

@@ -69,6 +69,9 @@ pub struct ConfigArgs {
     /// Configuration file [default: /etc/osa/osa-dispatcher.toml, if it exists]
     #[arg(long, visible_alias = "cfg", value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Configuration of the Satellite [default: /etc/rhn/rhn.conf, if it exists and --config is not given]
+    #[arg(long, value_name = "FILE")]
+    pub rhn_conf: Option<PathBuf>,
     /// Instead of the configuration's `hostname`
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<String>,
@@ -82,6 +85,7 @@ impl ConfigArgs {
     pub fn flags(&self) -> DispatcherFlags {
         DispatcherFlags {
             config: self.config.clone(),
+            rhn_conf: self.rhn_conf.clone(),
             hostname: self.hostname.clone(),
             data_dir: self.data_dir.clone(),
             logfile: None,

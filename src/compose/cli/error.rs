@@ -47,6 +47,11 @@ pub enum CliError {
     /// A dispatcher serves the database, but does not listen where it should.
     #[error("a dispatcher runs, but its control socket {} is gone: restart osa-dispatcher, which makes it anew, or correct control_socket", .0.display())]
     SocketGone(PathBuf),
+    /// `init` where a Satellite is.
+    #[error(
+        "this is a Satellite ({}), whose database and certificate osa-dispatcher uses: there is nothing to make, start it with `osa-dispatcher serve`; to try it apart from the Satellite, name a configuration of its own with --config", .0.display()
+    )]
+    OnSatellite(PathBuf),
     /// A bundle's directory exists.
     #[error("{} exists already; remove it, or name another place with --out", .0.display())]
     BundleExists(PathBuf),
@@ -102,7 +107,7 @@ impl CliError {
             Self::NoDatabase(_) => 66,
             Self::SocketGone(_) => 69,
             Self::BundleExists(_) => 73,
-            Self::NoHostname(_) | Self::BadHostname(_) | Self::OtherHostname { .. } => 78,
+            Self::OnSatellite(_) | Self::NoHostname(_) | Self::BadHostname(_) | Self::OtherHostname { .. } => 78,
             Self::BundleName(_) => 65,
             Self::OtherAnswer => 70,
             Self::Runtime(_) => 71,
@@ -130,6 +135,7 @@ pub(in crate::compose) fn tls(error: &TlsError) -> u8 {
     match error {
         TlsError::Missing { .. } => 66,
         TlsError::Unreadable { error, .. } => file(error),
+        TlsError::Forbidden { .. } => 77,
         TlsError::NotPem { .. }
         | TlsError::Unusable { .. }
         | TlsError::Expired { .. }

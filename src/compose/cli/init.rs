@@ -16,6 +16,7 @@ use crate::net::ca::{self, Ensured};
 use crate::ports::clock::Clock;
 use crate::ports::file_error::FileError;
 use crate::settings::dispatcher::{CONFIG_FILE, DispatcherFlags, DispatcherSettings};
+use crate::settings::legacy::places::Places;
 use crate::settings::names::DomainName;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 
@@ -28,6 +29,7 @@ const CONFIG_MODE: u32 = 0o644;
 
 pub fn init(args: &InitArgs) -> Done {
     let flags = args.config.flags();
+    refuse_satellite(&flags)?;
     let file = flags.config.clone().unwrap_or_else(|| PathBuf::from(CONFIG_FILE));
     let is_new = ensure_config(&file, &flags)?;
     let mut said = vec![words(is_new, "configuration", &file)];
@@ -47,6 +49,15 @@ pub fn init(args: &InitArgs) -> Done {
     );
     output::line(said.join("\n"))?;
     Ok(0)
+}
+
+/// Without a configuration of its own, the dispatcher would serve the Satellite and never look at what is made here.
+fn refuse_satellite(flags: &DispatcherFlags) -> Result<(), CliError> {
+    let environment: Vec<_> = std::env::vars().collect();
+    match Places::new(flags, &environment).files()?.read()?.rhn_conf {
+        Some(path) => Err(CliError::OnSatellite(path)),
+        None => Ok(()),
+    }
 }
 
 /// A certificate for another name than the configuration's would keep the dispatcher from starting.

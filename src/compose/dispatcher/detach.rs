@@ -32,6 +32,7 @@ fn arguments(args: &ServeArgs) -> Vec<OsString> {
         }
     };
     path("--config", &args.config.config);
+    path("--rhn-conf", &args.config.rhn_conf);
     path("--data-dir", &args.config.data_dir);
     path("--pid-file", &args.pid_file);
     path("--logfile", &args.logfile);

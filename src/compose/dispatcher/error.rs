@@ -23,6 +23,12 @@ pub enum ServeError {
     /// Logs.
     #[error(transparent)]
     Logging(#[from] LoggingError),
+    /// A Satellite's database has no store.
+    #[error("{origin}: this version cannot serve a Satellite; name a configuration of its own with --config")]
+    Satellite {
+        /// What makes it one.
+        origin: String,
+    },
     /// Certificates are not there.
     #[error("{0}; `osa-dispatcher init` makes one")]
     NotInitialised(#[source] TlsError),
@@ -33,7 +39,7 @@ pub enum ServeError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A listening socket, and who has it already.
-    #[error("{error}{}", holder.as_ref().map_or_else(String::new, |holder| format!(" ({holder})")))]
+    #[error("{error}{}", holder.as_ref().map_or_else(String::new, |holder| format!(" ({})", holder.explained(error.address.port()))))]
     Listen {
         /// The socket.
         error: ListenError,
@@ -84,6 +90,7 @@ impl ServeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Settings(error) => error.exit_code(),
+            Self::Satellite { .. } => 78,
             Self::Logging(error) => error.exit_code(),
             Self::NotInitialised(error) | Self::Tls(error) => codes::tls(error),
             Self::Store(error) => codes::store(error),

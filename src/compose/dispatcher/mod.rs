@@ -27,6 +27,7 @@ use crate::compose::cli::arguments::ServeArgs;
 use crate::compose::process::{notify, parent};
 use crate::net::ca::AuthorityFiles;
 use crate::net::tls::ServerFiles;
+use crate::settings::database::Deployment;
 use crate::settings::dispatcher::DispatcherSettings;
 use crate::telemetry::{FILTER_VARIABLE, Logging};
 
@@ -46,6 +47,10 @@ pub fn serve(args: &ServeArgs) -> Result<u8, ServeError> {
     }
     let flags = args.flags();
     let loaded = DispatcherSettings::load(&flags, std::env::vars())?;
+    if loaded.settings.deployment == Deployment::Satellite {
+        let origin = loaded.values.origin("deployment").to_owned();
+        return Err(ServeError::Satellite { origin });
+    }
     let filter = std::env::var(FILTER_VARIABLE).ok();
     let logging = Logging::start(&loaded.settings.log, filter.as_deref())?;
     for warning in &loaded.warnings {

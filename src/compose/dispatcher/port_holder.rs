@@ -5,8 +5,13 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::settings::names::XMPP_PORT;
+
 /// `TCP_LISTEN` in the kernel's tables.
 const LISTENING: &str = "0A";
+
+/// Programs of jabberd, and of the other XMPP servers that a site may have in its place.
+const XMPP_SERVERS: [&str; 6] = ["c2s", "jabberd", "jabberd2", "beam.smp", "prosody", "lua"];
 
 /// Whoever listens on a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +33,26 @@ impl fmt::Display for Holder {
             Self::Process { name, pid } => write!(formatter, "process {pid}, {name}, listens there"),
             Self::Unknown => formatter.write_str("a process of another user listens there"),
         }
+    }
+}
+
+impl Holder {
+    /// Whether it is a Satellite's jabberd, or probably so: what is on its port and belongs to another user.
+    fn is_xmpp_server(&self, port: u16) -> bool {
+        match self {
+            Self::Process { name, .. } => XMPP_SERVERS.contains(&name.as_str()),
+            Self::Unknown => port == XMPP_PORT,
+        }
+    }
+
+    /// Who it is, and what to do if it is what osa-dispatcher replaces.
+    pub fn explained(&self, port: u16) -> String {
+        if self.is_xmpp_server(port) {
+            return format!(
+                "{self}, most likely jabberd: `systemctl stop jabberd && systemctl mask jabberd`, see docs/attach.md"
+            );
+        }
+        self.to_string()
     }
 }
 
@@ -91,6 +116,20 @@ mod tests {
         );
         drop(listener);
         assert_eq!(holder(address), None);
+    }
+
+    #[test]
+    fn xmpp_server_is_told_apart_from_other_programs() {
+        let process = |name: &str| Holder::Process {
+            name: name.to_owned(),
+            pid: 7,
+        };
+        let says_jabberd = |holder: Holder, port| holder.explained(port).contains("mask jabberd");
+
+        assert!(says_jabberd(process("c2s"), 15_222));
+        assert!(says_jabberd(Holder::Unknown, 5222));
+        assert!(!says_jabberd(Holder::Unknown, 443));
+        assert!(!says_jabberd(process("osa-dispatcher"), 5222));
     }
 
     #[test]

@@ -11,20 +11,22 @@ use x509_parser::prelude::FromDer;
 
 use crate::domain::time::Timestamp;
 use crate::ports::tls::{CertificateInfo, Date, TlsError, TlsFile};
+use crate::settings::access::file_access;
 
 /// The text of a file of TLS. The files are small and local, so reading them blocks for less than a millisecond.
 pub(super) fn read(file: TlsFile, path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => TlsError::Missing {
-            file,
-            path: path.to_owned(),
-        },
-        _ => TlsError::Unreadable {
-            file,
-            path: path.to_owned(),
-            error,
-        },
-    })
+    std::fs::read(path).map_err(|error| unreadable(file, path, error))
+}
+
+fn unreadable(file: TlsFile, path: &Path, error: io::Error) -> TlsError {
+    let (kind, path) = (error.kind(), path.to_owned());
+    if kind == io::ErrorKind::NotFound {
+        return TlsError::Missing { file, path };
+    }
+    match file_access(&path).filter(|_| kind == io::ErrorKind::PermissionDenied) {
+        Some(access) => TlsError::Forbidden { file, path, access },
+        None => TlsError::Unreadable { file, path, error },
+    }
 }
 
 /// All certificates of a PEM file, in order; at least one.

@@ -6,6 +6,13 @@ pub mod credentials;
 pub mod ini;
 #[cfg(feature = "agent")]
 pub mod osad;
+#[cfg(feature = "dispatcher")]
+pub mod places;
+pub mod rhn_conf;
+#[cfg(feature = "dispatcher")]
+pub mod satellite;
+#[cfg(feature = "dispatcher")]
+pub mod satellite_keys;
 pub mod up2date;
 
 /// Reads a switch of a legacy file: `0`, `no`, `false`, `off` and the empty text are off, `1`, `yes`, `true` and `on`

@@ -1,0 +1,173 @@
+//! A dispatcher that is given a Satellite's `rhn.conf` and nothing else.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+
+use crate::site::{Ended, Site, command};
+
+/// Nobody, on every system.
+const NOBODY: u32 = 65_534;
+
+/// What the service manager hands over.
+struct Satellite(Site);
+
+impl Satellite {
+    /// With a certificate for `certified`, in one file as a Satellite has it.
+    fn certified_for(certified: &str) -> Self {
+        let site = Site::initialised();
+        site.issue(certified, 0);
+        let part = |file: &str| fs::read(site.path("data/tls").join(file)).unwrap();
+        let pem = [part("server.crt"), part("server.key")].concat();
+        fs::create_dir(site.path("credentials")).unwrap();
+        fs::write(site.path("credentials/server.pem"), pem).unwrap();
+        fs::set_permissions(site.path("credentials/server.pem"), fs::Permissions::from_mode(0o600)).unwrap();
+        let satellite = Self(site);
+        satellite.configure("server.jabber_server = localhost\n");
+        satellite
+    }
+
+    fn rhn_conf(&self) -> PathBuf {
+        self.0.path("credentials/rhn.conf")
+    }
+
+    fn configure(&self, more: &str) {
+        let text = format!("db_backend = postgresql\ndb_name = schema\ndb_user = rhn\ndb_password = hunter2\n{more}");
+        fs::write(self.rhn_conf(), text).unwrap();
+    }
+
+    fn run<const N: usize>(&self, arguments: [&str; N]) -> Ended {
+        let data = self.0.path("data");
+        let output = command(env!("CARGO_BIN_EXE_osa-dispatcher"))
+            .args(arguments)
+            .env("CREDENTIALS_DIRECTORY", self.0.path("credentials"))
+            .env("OSA_DATA_DIR", data)
+            .output()
+            .unwrap();
+        Ended {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+#[test]
+fn check_config_shows_where_each_value_comes_from_and_no_secret() {
+    let satellite = Satellite::certified_for("localhost");
+
+    let shown = satellite.run(["check-config"]);
+
+    assert_eq!((shown.code, shown.err.as_str()), (Some(0), ""), "{shown:?}");
+    let line = |key: &str| shown.out.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+    assert!(
+        line("hostname").ends_with("rhn.conf:5 (server.jabber_server)"),
+        "{shown:?}"
+    );
+    assert!(line("postgres.password").contains("***"), "{shown:?}");
+    assert!(
+        line("postgres.password").ends_with("rhn.conf:4 (db_password)"),
+        "{shown:?}"
+    );
+    assert!(line("tls.key").contains("credentials/server.pem"), "{shown:?}");
+    assert!(line("push.lease").ends_with("default"), "{shown:?}");
+    assert!(!shown.out.contains("hunter2"));
+}
+
+#[test]
+fn renamed_host_is_told_from_its_certificate() {
+    let satellite = Satellite::certified_for("old.example.com");
+
+    satellite
+        .run(["check-config"])
+        .assert_failed(78, &["server.pem", "is for old.example.com", "not for localhost"]);
+}
+
+#[test]
+fn odd_names_are_remarks_of_check_config() {
+    let satellite = Satellite::certified_for("localhost");
+    satellite.configure("server.jabber_server = LocalHost\n");
+
+    let shown = satellite.run(["check-config"]);
+
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+    assert!(
+        shown
+            .err
+            .contains("rhn.conf:5 (server.jabber_server): \"LocalHost\" has capitals"),
+        "{shown:?}"
+    );
+}
+
+#[test]
+fn oracle_is_refused() {
+    let satellite = Satellite::certified_for("localhost");
+    fs::write(satellite.rhn_conf(), "db_backend = oracle\n").unwrap();
+
+    satellite
+        .run(["serve", "-N"])
+        .assert_failed(78, &["rhn.conf:1 (db_backend)", "\"oracle\"", "only postgresql"]);
+}
+
+#[test]
+fn init_makes_nothing_for_a_satellite() {
+    let satellite = Satellite::certified_for("localhost");
+
+    satellite.run(["init"]).assert_failed(
+        78,
+        &["this is a Satellite", "rhn.conf", "osa-dispatcher serve", "--config"],
+    );
+}
+
+#[test]
+fn file_that_may_not_be_read_is_named_with_owner_mode_and_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let (program, rhn_conf) = (dir.path().join("osa-dispatcher"), dir.path().join("rhn.conf"));
+    fs::copy(env!("CARGO_BIN_EXE_osa-dispatcher"), &program).unwrap();
+    fs::write(&rhn_conf, "db_backend = postgresql\n").unwrap();
+    let mut command = command(&program);
+    command.args([
+        OsStr::new("check-config"),
+        OsStr::new("--rhn-conf"),
+        rhn_conf.as_os_str(),
+    ]);
+    let mode = match nix::unistd::geteuid().is_root() {
+        true => {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+            command.uid(NOBODY).gid(NOBODY);
+            0o640
+        }
+        false => 0,
+    };
+    fs::set_permissions(&rhn_conf, fs::Permissions::from_mode(mode)).unwrap();
+
+    let output = command.output().unwrap();
+
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), said.lines().count()), (Some(77), 1), "{said}");
+    // The group may read it if the test is root, nobody if not.
+    let remedy = if mode == 0 {
+        "LoadCredential="
+    } else {
+        "SupplementaryGroups="
+    };
+    let place = format!("{} has owner", rhn_conf.display());
+    for part in [place.as_str(), &format!("mode {mode:04o}"), remedy] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn port_held_by_jabberd_says_what_to_stop() {
+    let site = Site::initialised();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    site.configure(&taken.local_addr().unwrap().to_string(), "");
+    // This test is its own process, and now it is called like the part of jabberd that listens.
+    fs::write(format!("/proc/{}/comm", std::process::id()), "c2s").unwrap();
+
+    site.run(["serve", "-N"])
+        .assert_failed(71, &["c2s", "most likely jabberd", "systemctl mask jabberd"]);
+}
