@@ -113,6 +113,7 @@ impl Deployment for Standalone {
             ca: self.ca(),
             systemid: Arc::new(Mutex::new(systemid)),
             credentials: Arc::new(Mutex::new(Credentials::random())),
+            subscribes: false,
             hurry: self.hurry,
             check: Arc::new(|| 0),
         }

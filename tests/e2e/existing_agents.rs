@@ -321,6 +321,25 @@ fn idle_agent_is_sent_nothing_and_a_request_is_one_record() {
     assert_eq!(sizes, [Event::Record(1)]);
 }
 
+/// Approval and the dispatcher's presence come in one record, and nothing else follows.
+#[test]
+fn answer_to_a_subscription_is_one_record() {
+    let mut deployment = Standalone::usual();
+    let identity = Identity {
+        subscribes: true,
+        ..deployment.add("client")
+    };
+    let agent = pushable(&mut deployment, identity);
+    std::thread::sleep(shortened(60));
+
+    let events = agent.events();
+    let records: Vec<&Event> = events
+        .iter()
+        .filter(|event| matches!(event, Event::Record(_)))
+        .collect();
+    assert_eq!(records, [&Event::Record(2)]);
+}
+
 #[test]
 fn digest_is_used_where_it_is_switched_on_and_passwords_are_not_readable() {
     let mut deployment = Standalone::start(&Settings {

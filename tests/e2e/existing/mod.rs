@@ -68,6 +68,8 @@ pub struct Identity {
     pub systemid: Arc<Mutex<String>>,
     /// `osad-auth.conf`; clones have the same.
     pub credentials: Arc<Mutex<Credentials>>,
+    /// Whether it subscribes to the dispatcher though its roster says that it need not, as it does where a roster is lost.
+    pub subscribes: bool,
     /// What its pauses are divided by.
     pub hurry: u32,
     /// The check command: its exit status.

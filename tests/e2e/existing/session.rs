@@ -92,7 +92,7 @@ impl Session<'_> {
             let known = items.iter().any(|item| {
                 item.attr("jid") == Some(&bare) && matches!(item.attr("subscription"), Some("to" | "both"))
             });
-            if !known {
+            if !known || self.shared.identity.subscribes {
                 let id = format!("presence-{}", self.link.id());
                 let signed = self.signed("/presence/subscribe", &bare);
                 self.link.write(&format!(
