@@ -113,7 +113,7 @@ pub enum TlsError {
     /// It is for another host.
     #[error(
         "certificate {path} is for {names}, not for {hostname}: make one for {hostname}, or configure the name that \
-         clients use", path = .path.display(), names = .names.join(", ")
+         clients use", path = .path.display(), names = listed(names)
     )]
     WrongName {
         /// Where.
@@ -132,6 +132,13 @@ pub enum TlsError {
         /// The key.
         key: PathBuf,
     },
+}
+
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => "no host at all".to_owned(),
+        names => names.join(", "),
+    }
 }
 
 /// What works but should not stay so.

@@ -2,6 +2,8 @@
 #![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
 mod agent;
+#[cfg(feature = "dispatcher")]
+mod certificates;
 mod contested;
 mod crashes;
 mod dialer;
