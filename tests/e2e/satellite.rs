@@ -1,11 +1,11 @@
 //! A dispatcher that is given a Satellite's `rhn.conf` and nothing else.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::site::{Ended, Site, command};
 
@@ -122,28 +122,22 @@ fn init_makes_nothing_for_a_satellite() {
     );
 }
 
-#[test]
-fn file_that_may_not_be_read_is_named_with_owner_mode_and_remedy() {
-    let dir = tempfile::tempdir().unwrap();
-    let (program, rhn_conf) = (dir.path().join("osa-dispatcher"), dir.path().join("rhn.conf"));
+/// A copy of the program in this directory, as somebody else if the test is root, who may read everything; and the mode
+/// that then keeps a file from it.
+fn unprivileged(directory: &Path) -> (Command, u32) {
+    let program = directory.join("osa-dispatcher");
     fs::copy(env!("CARGO_BIN_EXE_osa-dispatcher"), &program).unwrap();
-    fs::write(&rhn_conf, "db_backend = postgresql\n").unwrap();
     let mut command = command(&program);
-    command.args([
-        OsStr::new("check-config"),
-        OsStr::new("--rhn-conf"),
-        rhn_conf.as_os_str(),
-    ]);
-    let mode = match nix::unistd::geteuid().is_root() {
-        true => {
-            fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-            command.uid(NOBODY).gid(NOBODY);
-            0o640
-        }
-        false => 0,
-    };
-    fs::set_permissions(&rhn_conf, fs::Permissions::from_mode(mode)).unwrap();
+    command.arg("check-config");
+    if !nix::unistd::geteuid().is_root() {
+        return (command, 0);
+    }
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+    command.uid(NOBODY).gid(NOBODY);
+    (command, 0o640)
+}
 
+fn assert_forbidden(mut command: Command, file: &Path, mode: u32) {
     let output = command.output().unwrap();
 
     let said = String::from_utf8(output.stderr).unwrap();
@@ -154,10 +148,33 @@ fn file_that_may_not_be_read_is_named_with_owner_mode_and_remedy() {
     } else {
         "SupplementaryGroups="
     };
-    let place = format!("{} has owner", rhn_conf.display());
+    let place = format!("{} has owner", file.display());
     for part in [place.as_str(), &format!("mode {mode:04o}"), remedy] {
         assert!(said.contains(part), "{part}: {said}");
     }
+}
+
+#[test]
+fn rhn_conf_that_may_not_be_read_is_named_with_owner_mode_and_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let rhn_conf = dir.path().join("rhn.conf");
+    fs::write(&rhn_conf, "db_backend = postgresql\n").unwrap();
+    let (mut command, mode) = unprivileged(dir.path());
+    fs::set_permissions(&rhn_conf, fs::Permissions::from_mode(mode)).unwrap();
+    command.arg("--rhn-conf").arg(&rhn_conf);
+
+    assert_forbidden(command, &rhn_conf, mode);
+}
+
+#[test]
+fn certificate_that_may_not_be_read_is_named_with_owner_mode_and_remedy() {
+    let satellite = Satellite::certified_for("localhost");
+    let (mut command, mode) = unprivileged(&satellite.0.path(""));
+    let pem = satellite.0.path("credentials/server.pem");
+    fs::set_permissions(&pem, fs::Permissions::from_mode(mode)).unwrap();
+    command.env("CREDENTIALS_DIRECTORY", satellite.0.path("credentials"));
+
+    assert_forbidden(command, &pem, mode);
 }
 
 #[test]
