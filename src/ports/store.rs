@@ -1,7 +1,9 @@
 //! What every use case of a database can answer with.
 
+use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ports::accounts::Accounts;
@@ -14,48 +16,121 @@ pub trait Store: Accounts + Registrations + PushStore + Inventory {}
 
 impl<T: Accounts + Registrations + PushStore + Inventory> Store for T {}
 
+/// A database as messages name it: a file, or a server with port and database name. Holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseLabel(Arc<str>);
+
+impl DatabaseLabel {
+    /// A label with this text.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for DatabaseLabel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl From<&Path> for DatabaseLabel {
+    fn from(path: &Path) -> Self {
+        Self::new(&path.display().to_string())
+    }
+}
+
+impl From<&PathBuf> for DatabaseLabel {
+    fn from(path: &PathBuf) -> Self {
+        Self::from(path.as_path())
+    }
+}
+
 /// Why a database use case failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another process holds the database; passes by itself.
-    #[error("database {database} is locked by another process: end it, or wait", database = .0.display())]
-    Locked(PathBuf),
+    /// Somebody else holds what is needed; passes by itself.
+    #[error("database {0} is locked by another process: end it, or wait")]
+    Locked(DatabaseLabel),
     /// No room is left; passes when there is.
-    #[error("no space left for database {database}: free some", database = .0.display())]
-    Full(PathBuf),
+    #[error("no space left for database {0}: free some")]
+    Full(DatabaseLabel),
     /// The file system failed below an open database.
-    #[error("database {database} cannot be read or written (I/O error): check its disk and the space left", database = .0.display())]
-    Io(PathBuf),
+    #[error("database {0} cannot be read or written (I/O error): check its disk and the space left")]
+    Io(DatabaseLabel),
     /// The file system does not let this program at the database.
-    #[error("database {database} cannot be opened ({source}): check its path, owner and mode", database = .path.display())]
+    #[error("database {database} cannot be opened ({source}): check its path, owner and mode")]
     Inaccessible {
         /// The file.
-        path: PathBuf,
+        database: DatabaseLabel,
         /// What the file system said.
         source: io::Error,
     },
+    /// The server does not take connections, or ended this one; passes when it is back.
+    #[error("database {database} cannot be reached ({reason}): start it, or correct its host and port")]
+    Unreachable {
+        /// The server.
+        database: DatabaseLabel,
+        /// What the connection says.
+        reason: String,
+    },
+    /// The server takes no writes: a standby, or a primary that is being replaced.
+    #[error("database {0} is read-only, as a standby is: name its primary, or wait for the fail-over")]
+    ReadOnly(DatabaseLabel),
+    /// The server does not let this user in, or not at a table.
+    #[error("database {database} refuses its user ({reason}): correct user and password, or grant what is missing")]
+    Denied {
+        /// The server.
+        database: DatabaseLabel,
+        /// The server's words.
+        reason: String,
+    },
+    /// TLS to the server did not come about as `sslmode` wants it.
+    #[error(
+        "no safe connection to database {database} ({reason}): correct its certificate, or sslmode and sslrootcert"
+    )]
+    Unsafe {
+        /// The server.
+        database: DatabaseLabel,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The database lacks a table or column that a Satellite's has.
+    #[error("database {database} lacks {missing}: name the Satellite's database")]
+    NotSatellite {
+        /// The database.
+        database: DatabaseLabel,
+        /// What was looked for.
+        missing: String,
+    },
+    /// The dispatcher's own tables are missing, or older than this program.
+    #[error("database {0} lacks tables of this osa-dispatcher: run osa-dispatcher migrate")]
+    Unmigrated(DatabaseLabel),
+    /// What was asked for is the Satellite's business.
+    #[error("{0} belongs to the Satellite: use its web interface or its API")]
+    Satellites(&'static str),
     /// The operating system refused a thread for database work.
     #[error("no thread for database work ({0}): raise the limit of tasks")]
     OutOfThreads(io::Error),
-    /// The file is not a database, or its pages are inconsistent.
-    #[error("database {database} is damaged: restore it from a backup", database = .0.display())]
-    Damaged(PathBuf),
+    /// What is stored is inconsistent, or has a form this program never wrote.
+    #[error("database {0} is damaged: restore it from a backup")]
+    Damaged(DatabaseLabel),
     /// The database was written by a later version.
-    #[error("database {database} has schema {found}, newer than this program's: install a newer osa-dispatcher", database = .path.display())]
+    #[error("database {database} has schema {found}, newer than this program's: install a newer osa-dispatcher")]
     Newer {
-        /// The file.
-        path: PathBuf,
+        /// The database.
+        database: DatabaseLabel,
         /// The newest migration it has seen.
         found: String,
     },
     /// Another dispatcher serves this database.
-    #[error("database {database} is served by another osa-dispatcher: stop it, or give this one its own", database = .0.display())]
-    InUse(PathBuf),
-    /// The database does not answer: its disk hangs. Passes when that does. Whether what was asked is done is not known.
-    #[error("database {database} has not answered within {} s: check its disk", .within.as_secs(), database = .path.display())]
+    #[error("database {0} is served by another osa-dispatcher: stop it, or give this one its own")]
+    InUse(DatabaseLabel),
+    /// The database does not answer: its disk or its server hangs. Passes when that does. Whether what was asked is done is
+    /// not known.
+    #[error("database {database} has not answered within {} s: check its disk, or its server", .within.as_secs())]
     Stalled {
-        /// The file.
-        path: PathBuf,
+        /// The database.
+        database: DatabaseLabel,
         /// How long it was waited for.
         within: Duration,
     },
@@ -78,10 +153,10 @@ pub enum StoreError {
         what: String,
     },
     /// Anything else the database says.
-    #[error("database {database}: {message}", database = .path.display())]
+    #[error("database {database}: {message}")]
     Other {
-        /// The file.
-        path: PathBuf,
+        /// The database.
+        database: DatabaseLabel,
         /// The database's own words.
         message: String,
     },
@@ -96,6 +171,8 @@ impl StoreError {
                 | Self::Full(_)
                 | Self::Io(_)
                 | Self::Stalled { .. }
+                | Self::Unreachable { .. }
+                | Self::ReadOnly(_)
                 | Self::Saturated
                 | Self::WorkerPanicked
                 | Self::Other { .. }

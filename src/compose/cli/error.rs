@@ -120,7 +120,14 @@ impl CliError {
 /// Exit code of a database's error.
 pub(in crate::compose) fn store(error: &StoreError) -> u8 {
     match error {
-        StoreError::Locked(_) | StoreError::InUse(_) | StoreError::Saturated | StoreError::Stalled { .. } => 75,
+        StoreError::Locked(_)
+        | StoreError::InUse(_)
+        | StoreError::Saturated
+        | StoreError::Stalled { .. }
+        | StoreError::ReadOnly(_) => 75,
+        StoreError::Unreachable { .. } | StoreError::Satellites(_) => 69,
+        StoreError::Denied { .. } | StoreError::Unsafe { .. } => 77,
+        StoreError::NotSatellite { .. } | StoreError::Unmigrated(_) => 78,
         StoreError::Full(_) | StoreError::Io(_) => 74,
         StoreError::Inaccessible { source, .. } => file(source),
         StoreError::OutOfThreads(_) => 71,

@@ -95,14 +95,22 @@ impl From<StoreError> for Rejection {
             StoreError::NotFound { .. } => RejectionKind::NotFound,
             StoreError::Exists { .. } => RejectionKind::Exists,
             StoreError::Full(_) => RejectionKind::Full,
-            StoreError::Locked(_) | StoreError::Saturated | StoreError::Stalled { .. } | StoreError::InUse(_) => {
-                RejectionKind::Busy
-            }
+            StoreError::Locked(_)
+            | StoreError::Saturated
+            | StoreError::InUse(_)
+            | StoreError::Unreachable { .. }
+            | StoreError::Stalled { .. }
+            | StoreError::ReadOnly(_) => RejectionKind::Busy,
+            StoreError::Satellites(_) => RejectionKind::BadRequest,
             StoreError::Io(_)
             | StoreError::Inaccessible { .. }
             | StoreError::OutOfThreads(_)
             | StoreError::Damaged(_)
             | StoreError::Newer { .. }
+            | StoreError::Denied { .. }
+            | StoreError::Unsafe { .. }
+            | StoreError::NotSatellite { .. }
+            | StoreError::Unmigrated(_)
             | StoreError::WorkerPanicked
             | StoreError::Other { .. } => RejectionKind::Internal,
         };

@@ -4,7 +4,6 @@ use diesel::sql_types::{BigInt, Bool, Text};
 use diesel::{OptionalExtension, QueryResult, RunQueryDsl, SqliteConnection};
 
 use super::failure::Failure;
-use super::label;
 use super::statement::statement;
 use crate::domain::ids::{ClientName, Incarnation, SystemId};
 use crate::domain::push::client::Client;
@@ -12,6 +11,7 @@ use crate::domain::push::request::{Claim, ClaimOutcome, LossReason};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::ports::push::CLAIMANTS_MAX;
+use crate::store::label;
 
 type ClientRow = (i64, String, String, String, bool);
 type ClientTypes = (BigInt, Text, Text, Text, Bool);

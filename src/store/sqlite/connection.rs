@@ -99,7 +99,7 @@ pub(super) fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<
         .find(|v| !known.contains(v))
     {
         return Err(StoreError::Newer {
-            path: path.to_owned(),
+            database: path.into(),
             found: unknown,
         });
     }
@@ -134,7 +134,7 @@ pub(super) fn check(connection: &mut SqliteConnection, path: &Path) -> Result<()
     let verdict = statement::<(Text,)>("PRAGMA quick_check(1)").get_result::<(String,)>(connection);
     match verdict {
         Ok((verdict,)) if verdict == "ok" => Ok(()),
-        Ok(_) => Err(StoreError::Damaged(path.to_owned())),
+        Ok(_) => Err(StoreError::Damaged(path.into())),
         Err(error) => Err(Failure::from(error).into_store_error(path)),
     }
 }

@@ -44,7 +44,7 @@ impl Failure {
     pub(super) fn into_store_error(self, path: &Path) -> StoreError {
         match self {
             Self::Refused(error) => error,
-            Self::Unreadable => StoreError::Damaged(path.to_owned()),
+            Self::Unreadable => StoreError::Damaged(path.into()),
             Self::Database(error) => by_message(&error.to_string(), path),
         }
     }
@@ -54,16 +54,16 @@ impl Failure {
 pub(super) fn by_message(message: &str, path: &Path) -> StoreError {
     let says = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
     if says(&["is locked"]) {
-        return StoreError::Locked(path.to_owned());
+        return StoreError::Locked(path.into());
     }
     if says(&["database or disk is full"]) {
-        return StoreError::Full(path.to_owned());
+        return StoreError::Full(path.into());
     }
     if says(&["disk image is malformed", "not a database", "malformed database schema"]) {
-        return StoreError::Damaged(path.to_owned());
+        return StoreError::Damaged(path.into());
     }
     if says(&["disk I/O error"]) {
-        return StoreError::Io(path.to_owned());
+        return StoreError::Io(path.into());
     }
     if says(&[
         "readonly database",
@@ -73,7 +73,7 @@ pub(super) fn by_message(message: &str, path: &Path) -> StoreError {
         return inaccessible(path, io::ErrorKind::PermissionDenied.into());
     }
     StoreError::Other {
-        path: path.to_owned(),
+        database: path.into(),
         message: message.replace('\n', " "),
     }
 }
@@ -81,9 +81,9 @@ pub(super) fn by_message(message: &str, path: &Path) -> StoreError {
 /// The file system refused.
 pub(super) fn inaccessible(path: &Path, source: io::Error) -> StoreError {
     match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(path.to_owned()),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(path.into()),
         _ => StoreError::Inaccessible {
-            path: path.to_owned(),
+            database: path.into(),
             source,
         },
     }

@@ -84,7 +84,7 @@ pub(super) fn lock(path: &Path, holder: Holder) -> Result<Lock, StoreError> {
             pause();
         }
     }
-    Err(StoreError::InUse(path.to_owned()))
+    Err(StoreError::InUse(path.into()))
 }
 
 /// What tells a file from another one at the same path: device and inode.

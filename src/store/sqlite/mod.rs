@@ -15,7 +15,6 @@ mod durable;
 mod failure;
 mod file;
 mod inventory;
-mod label;
 mod push;
 mod record;
 mod registrations;
@@ -189,7 +188,7 @@ impl SqliteStore {
         let within = self.deadline;
         tokio::time::timeout(within, work).await.unwrap_or_else(|_| {
             Err(StoreError::Stalled {
-                path: self.path.clone(),
+                database: (&self.path).into(),
                 within,
             })
         })

@@ -9,7 +9,6 @@ use diesel::sql_types::BigInt;
 use diesel::{QueryResult, RunQueryDsl, SqliteConnection};
 
 use super::failure::Failure;
-use super::label;
 use super::schema::{OFFLINE, ONLINE};
 use super::statement::{json_list, statement};
 use crate::domain::ids::{RequestNumber, SystemId};
@@ -17,6 +16,7 @@ use crate::domain::push::action::CoveredAction;
 use crate::domain::push::client::{RunEnd, RunReport, RunStart};
 use crate::domain::push::request::{Entry, Step, Wait};
 use crate::domain::time::Timestamp;
+use crate::store::label;
 
 /// The actions of requests ?, ?, ? (JSON list of numbers, system, system) whose version is still the covered one. Several
 /// requests may cover one action; a row is changed once all the same.

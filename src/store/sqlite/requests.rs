@@ -6,7 +6,6 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use diesel::{OptionalExtension, QueryResult, RunQueryDsl, SqliteConnection};
 
 use super::failure::Failure;
-use super::label;
 use super::statement::{json_list, statement};
 use super::work::work;
 use crate::domain::ids::{ActionId, RequestNumber, RunId, SystemId};
@@ -15,6 +14,7 @@ use crate::domain::push::client::RunStart;
 use crate::domain::push::request::{OpenRequest, PushRecord, RequestState, Wait};
 use crate::domain::time::Timestamp;
 use crate::ports::inventory::{Explanation, RequestTrace};
+use crate::store::label;
 
 /// Ended requests that an explanation shows.
 const HISTORY_MAX: i64 = 20;
@@ -59,7 +59,7 @@ fn states(connection: &mut SqliteConnection, wanted: &str) -> Result<HashMap<i64
             let wait = match (until, reason) {
                 (Some(until), Some(reason)) => Some(Wait {
                     until: Timestamp::from_millis(until),
-                    reason: label::wait(&reason)?,
+                    reason: label::wait(&reason).ok_or(Failure::Unreadable)?,
                     step: u16::try_from(step.unwrap_or_default()).map_err(|_| Failure::Unreadable)?,
                 }),
                 (Some(_) | None, _) => None,
@@ -226,18 +226,8 @@ fn history(connection: &mut SqliteConnection, system: SystemId) -> QueryResult<V
     .bind(HISTORY_MAX)
     .load::<HistoryRow>(connection)?;
     let told = rows.into_iter().map(|(times, state, reason, exit_status, run_time)| {
-        let words = in_words(&state, reason.as_deref(), exit_status, run_time);
+        let words = label::in_words(&state, reason.as_deref(), exit_status, run_time);
         (trace(times), words)
     });
     Ok(told.collect())
-}
-
-fn in_words(state: &str, reason: Option<&str>, exit_status: Option<i64>, run_time_ms: Option<i64>) -> String {
-    match (state, reason, exit_status, run_time_ms) {
-        ("finished", _, Some(status), Some(millis)) => format!("finished: status {status} after {millis} ms"),
-        ("finished", _, None, Some(_)) => "finished: the run was lost".to_owned(),
-        ("finished", _, _, None) => "delivered, result unknown".to_owned(),
-        (state, Some(reason), _, _) => format!("{state}: {}", reason.replace('_', " ")),
-        (state, None, _, _) => state.to_owned(),
-    }
 }

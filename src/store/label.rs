@@ -1,6 +1,5 @@
 //! Words for what is stored as text, so that an administrator can read the tables.
 
-use super::failure::Failure;
 use crate::domain::push::client::Refusal;
 use crate::domain::push::request::{LossReason, WaitReason};
 
@@ -56,11 +55,25 @@ const WAITS: [WaitReason; 12] = [
     WaitReason::Stuck,
 ];
 
-pub(super) fn wait(text: &str) -> Result<WaitReason, Failure> {
-    WAITS
-        .into_iter()
-        .find(|reason| of_wait(*reason) == text)
-        .ok_or(Failure::Unreadable)
+/// The reason of this name; `None` if this program never wrote it.
+pub(super) fn wait(text: &str) -> Option<WaitReason> {
+    WAITS.into_iter().find(|reason| of_wait(*reason) == text)
+}
+
+/// What became of a request, for people.
+pub(super) fn in_words(
+    state: &str,
+    reason: Option<&str>,
+    exit_status: Option<i64>,
+    run_time_ms: Option<i64>,
+) -> String {
+    match (state, reason, exit_status, run_time_ms) {
+        ("finished", _, Some(status), Some(millis)) => format!("finished: status {status} after {millis} ms"),
+        ("finished", _, None, Some(_)) => "finished: the run was lost".to_owned(),
+        ("finished", _, _, None) => "delivered, result unknown".to_owned(),
+        (state, Some(reason), _, _) => format!("{state}: {}", reason.replace('_', " ")),
+        (state, None, _, _) => state.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -70,8 +83,8 @@ mod tests {
     #[test]
     fn reasons_to_wait_survive_their_text_form() {
         for reason in WAITS {
-            assert_eq!(wait(of_wait(reason)).unwrap(), reason);
+            assert_eq!(wait(of_wait(reason)), Some(reason));
         }
-        assert!(wait("bored").is_err());
+        assert_eq!(wait("bored"), None);
     }
 }
