@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use crate::domain::ids::{ClientName, Incarnation, SystemId};
 use crate::domain::push::action::SystemWork;
+use crate::domain::push::changes::Changes;
 use crate::domain::push::client::Client;
 use crate::domain::push::request::{Claim, ClaimOutcome, Entry, PushRecord};
 use crate::domain::time::Timestamp;
@@ -35,10 +36,10 @@ pub trait PushStore: Send + Sync + 'static {
     /// left out.
     async fn push_records(&self, systems: &[SystemId]) -> Result<Vec<(PushRecord, SystemWork)>, StoreError>;
 
-    /// Systems whose actions, name, key or JID may have changed since the last call, or are gone; a hint, not the
-    /// truth. The first call counts from the opening of the database. What [`PushStore::record`] does to actions is
-    /// told only where it may matter to others: a reboot, an action others depend on.
-    async fn changed_systems(&self) -> Result<Vec<SystemId>, StoreError>;
+    /// What may have changed since the last call; a hint, not the truth. The first call counts from the opening of the
+    /// database. What [`PushStore::record`] does to actions is told only where it may matter to others: a reboot, an
+    /// action others depend on.
+    async fn changed_systems(&self) -> Result<Changes, StoreError>;
 
     /// The pending work of these systems: the truth. Systems that are gone are left out.
     async fn work(&self, systems: &[SystemId]) -> Result<Vec<SystemWork>, StoreError>;
@@ -58,6 +59,16 @@ pub trait PushStore: Send + Sync + 'static {
 
     /// Waits until everything recorded before this call survives a power cut. Others may go on recording meanwhile.
     async fn make_durable(&self) -> Result<(), StoreError>;
+
+    /// Says that this node lives, and that exactly these systems are connected to it, and whether they answer; then
+    /// makes `rhnPushClient.state_id` right for all systems, those of nodes that are dead included. Meant for once a
+    /// minute; repairs what was missed.
+    async fn settle_presence(
+        &self,
+        node: Incarnation,
+        connected: &[(SystemId, bool)],
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// Removes ended requests and run ids that are older than `cutoff` and concern no pending action; how many requests.
     async fn prune(&self, cutoff: Timestamp) -> Result<usize, StoreError>;

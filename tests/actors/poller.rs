@@ -17,12 +17,13 @@ use osa::actors::tls_supervisor::AnnounceSessions;
 use osa::domain::ids::{ActionId, ClientName, ConnectionId, Incarnation, RequestNumber, RunId, SystemId};
 use osa::domain::push::action::{ActionKind, SystemWork};
 use osa::domain::push::agenda::{Operation, Outcome};
+use osa::domain::push::changes::Changes;
 use osa::domain::push::client::{AgentKind, Announcement, Client, ClientEvent, RunEnd, RunReport};
 use osa::domain::push::policy::{Authority, Policy};
 use osa::domain::push::request::{Claim, ClaimOutcome, Entry, PushRecord};
 use osa::domain::time::Timestamp;
 use osa::ports::push::PushStore;
-use osa::ports::store::StoreError;
+use osa::ports::store::{DatabaseLabel, StoreError};
 use tokio::sync::oneshot;
 
 use crate::simulated_store::{Action, MemStore, Status, TRIES};
@@ -40,7 +41,7 @@ struct Store {
 
 fn stalled() -> StoreError {
     StoreError::Stalled {
-        path: "osa.db".into(),
+        database: DatabaseLabel::new("osa.db"),
         within: Duration::from_secs(20),
     }
 }
@@ -101,9 +102,9 @@ impl PushStore for Store {
         }
     }
 
-    async fn changed_systems(&self) -> Result<Vec<SystemId>, StoreError> {
+    async fn changed_systems(&self) -> Result<Changes, StoreError> {
         match self.perform(&Operation::AskChanged)? {
-            Outcome::Changed(systems) => Ok(systems),
+            Outcome::Changed(changes) => Ok(changes),
             other => panic!("{other:?}"),
         }
     }
@@ -137,6 +138,15 @@ impl PushStore for Store {
             return Err(stalled());
         }
         Ok(())
+    }
+
+    async fn settle_presence(
+        &self,
+        _: Incarnation,
+        connected: &[(SystemId, bool)],
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.perform(&Operation::Settle(connected.to_vec())).map(drop)
     }
 
     async fn prune(&self, _: Timestamp) -> Result<usize, StoreError> {

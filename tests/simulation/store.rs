@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use osa::domain::ids::{ActionId, ClientName, RequestNumber, RunId, SystemId};
 use osa::domain::push::action::{ActionKind, ActionVersion, CoveredAction, PendingAction, Progress, SystemWork};
 use osa::domain::push::agenda::{Operation, Outcome};
+use osa::domain::push::changes::Changes;
 use osa::domain::push::client::{Client, RunReport};
 use osa::domain::push::policy::Authority;
 use osa::domain::push::request::{Claim, ClaimOutcome, Entry, OpenRequest, PushRecord, RequestState, Step};
@@ -146,7 +147,16 @@ impl MemStore {
                 let known = systems.iter().filter(|&&system| self.client(system).is_some());
                 Outcome::Read(known.map(|&system| self.work(system)).collect())
             }
-            Operation::AskChanged => Outcome::Changed(std::mem::take(&mut self.changed).into_iter().collect()),
+            Operation::AskChanged => Outcome::Changed(Changes {
+                systems: std::mem::take(&mut self.changed).into_iter().collect(),
+                ..Changes::default()
+            }),
+            Operation::Settle(connected) => {
+                for (system, row) in &mut self.systems {
+                    row.online = connected.contains(&(*system, true));
+                }
+                Outcome::Settled
+            }
         }
     }
 

@@ -18,7 +18,7 @@ impl Fixture for NewDatabase {
     }
 }
 
-pub fn new_database() -> NewDatabase {
+pub async fn new_database() -> NewDatabase {
     let directory = tempfile::tempdir().unwrap();
     let store = SqliteStore::open_for_serving(&SqliteOptions::at(directory.path().join("osa.db"))).unwrap();
     NewDatabase {
@@ -27,4 +27,4 @@ pub fn new_database() -> NewDatabase {
     }
 }
 
-crate::contract::contract_suite!(crate::sqlite::new_database);
+crate::contract::standalone_suite!(crate::sqlite::new_database);

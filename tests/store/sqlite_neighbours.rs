@@ -82,7 +82,7 @@ async fn action_queued_by_another_program_is_found() {
         )
         .unwrap();
 
-    assert_eq!(store.changed_systems().await.unwrap(), [system]);
+    assert_eq!(store.changed_systems().await.unwrap().systems, [system]);
     assert_eq!(pending(&store, system).await.len(), 1);
 }
 
@@ -102,7 +102,7 @@ async fn action_queued_anew_by_another_program_has_a_new_version() {
         .batch_execute("UPDATE rhnServerAction SET status = 0")
         .unwrap();
 
-    assert_eq!(store.changed_systems().await.unwrap(), [system]);
+    assert_eq!(store.changed_systems().await.unwrap().systems, [system]);
     assert_ne!(pending(&store, system).await.remove(0).version, before);
 }
 
@@ -120,7 +120,7 @@ async fn reboot_that_is_picked_up_is_told() {
 
     answered(&store, system, 1, 0).await;
 
-    assert_eq!(store.changed_systems().await.unwrap(), [system]);
+    assert_eq!(store.changed_systems().await.unwrap().systems, [system]);
 }
 
 #[tokio::test]

@@ -34,6 +34,8 @@ const MAILBOX: usize = 1_024;
 const ANNOUNCE_AGAIN: Duration = Duration::from_millis(200);
 /// Pings of administrators that wait for their answers.
 const PINGS_MAX: usize = 1_000;
+/// How often the database is told who is connected: repairs what was missed, and says that this node lives.
+const SETTLE_EVERY: Duration = Duration::from_secs(60);
 /// The longest time between two looks at the agenda: bounds what a step of the wall clock can delay.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
 
@@ -208,6 +210,13 @@ impl Poller {
         }
     }
 
+    fn settle_presence(&mut self, ctx: &mut Context<Self>) {
+        if self.draining.is_none() {
+            self.agenda.settle_presence();
+            self.drive(ctx);
+        }
+    }
+
     fn finish(&mut self, ctx: &mut Context<Self>) {
         if let Some(done) = self.draining.take() {
             self.guard.end_as(ExitReason::Shutdown);
@@ -226,5 +235,6 @@ impl Actor for Poller {
         self.ask_for_sessions(ctx);
         ctx.run_interval(self.parts.poll_interval, Self::tick);
         ctx.run_interval(self.parts.reconcile_interval, Self::reconcile);
+        ctx.run_interval(SETTLE_EVERY, Self::settle_presence);
     }
 }

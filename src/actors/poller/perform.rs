@@ -106,6 +106,7 @@ fn name_of(operation: &Operation) -> &'static str {
         Operation::Open(_) => "open",
         Operation::Read(_) => "read",
         Operation::AskChanged => "ask_changed",
+        Operation::Settle(_) => "settle_presence",
     }
 }
 
@@ -129,5 +130,9 @@ async fn ask(
         Operation::Open(systems) => Outcome::Opened(store.push_records(&systems).await?),
         Operation::Read(systems) => Outcome::Read(store.work(&systems).await?),
         Operation::AskChanged => Outcome::Changed(store.changed_systems().await?),
+        Operation::Settle(connected) => {
+            store.settle_presence(node, &connected, clock.now()).await?;
+            Outcome::Settled
+        }
     })
 }

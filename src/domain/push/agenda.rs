@@ -12,6 +12,7 @@
 
 mod lanes;
 mod sessions;
+mod walk;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use crate::domain::backoff::Backoff;
 use crate::domain::ids::{ConnectionId, RequestNumber, RunId, SystemId};
 use crate::domain::push::action::SystemWork;
+use crate::domain::push::changes::Changes;
 use crate::domain::push::client::{Client, ClientEvent};
 use crate::domain::push::planner::{Effect, Planner};
 use crate::domain::push::policy::Policy;
@@ -27,6 +29,7 @@ use crate::domain::time::Timestamp;
 use lanes::Lanes;
 pub use sessions::Arrival;
 use sessions::Arrivals;
+use walk::Walk;
 
 /// Pauses while the store fails.
 const STORE_BACKOFF: Backoff = Backoff {
@@ -47,6 +50,8 @@ pub enum Operation {
     Read(Vec<SystemId>),
     /// Ask which systems may have changed.
     AskChanged,
+    /// Make known who is connected, and whether they answer.
+    Settle(Vec<(SystemId, bool)>),
 }
 
 /// What the store answered.
@@ -60,8 +65,10 @@ pub enum Outcome {
     Opened(Vec<(PushRecord, SystemWork)>),
     /// Work; systems that are gone are missing.
     Read(Vec<SystemWork>),
-    /// Systems that may have changed.
-    Changed(Vec<SystemId>),
+    /// What may have changed.
+    Changed(Changes),
+    /// It is known.
+    Settled,
     /// Whether the operation took effect is unknown.
     Failed,
 }
@@ -106,7 +113,10 @@ pub struct Agenda {
     planner: Planner,
     arrivals: Arrivals,
     lanes: Lanes,
-    under_way: Option<Operation>,
+    walk: Walk,
+    /// It is time to say who is connected.
+    unsettled: bool,
+    under_way: Option<(Operation, Timestamp)>,
     tasks: VecDeque<Task>,
     failures: u32,
     blocked_until: Option<Timestamp>,
@@ -119,6 +129,8 @@ impl Agenda {
             planner: Planner::new(policy),
             arrivals: Arrivals::default(),
             lanes: Lanes::default(),
+            walk: Walk::default(),
+            unsettled: false,
             under_way: None,
             tasks: VecDeque::new(),
             failures: 0,
@@ -189,14 +201,21 @@ impl Agenda {
         }
     }
 
-    /// Reads the work of every connected system: the truth that repairs all else.
+    /// Reads the work of every connected system, piece by piece: the truth that repairs all else.
     pub fn reconcile(&mut self) {
-        self.planner.systems().for_each(|system| self.lanes.read(system));
+        self.walk.begin();
+    }
+
+    /// Tells the store who is connected, whatever it was told before.
+    pub fn settle_presence(&mut self) {
+        self.unsettled = true;
     }
 
     /// The store answered.
     pub fn performed(&mut self, outcome: Outcome, now: Timestamp) {
-        let Some(operation) = self.under_way.take() else { return };
+        let Some((operation, began)) = self.under_way.take() else {
+            return;
+        };
         if outcome == Outcome::Failed {
             return self.failed(operation, now);
         }
@@ -212,10 +231,12 @@ impl Agenda {
                 }
             }
             (Operation::Open(systems), Outcome::Opened(found)) => self.opened(&systems, found, now),
-            (Operation::Read(_), Outcome::Read(found)) => {
+            (Operation::Read(systems), Outcome::Read(found)) => {
+                self.walk.read(&systems, began, now);
                 found.into_iter().for_each(|work| self.planner.observe(work, now));
             }
-            (Operation::AskChanged, Outcome::Changed(systems)) => self.look_at(systems),
+            (Operation::AskChanged, Outcome::Changed(changes)) => self.changed(changes, now),
+            (Operation::Settle(_), Outcome::Settled) => {}
             // An answer to another question is the store adapter's bug; asking again is the only repair.
             (operation, _) => self.failed(operation, now),
         }
@@ -232,25 +253,50 @@ impl Agenda {
             return None;
         }
         self.blocked_until = None;
-        let operation = self.lanes.take(now + self.planner.policy().lease)?;
+        let operation = self.take_operation(now)?;
         if let Operation::Open(systems) = &operation {
             systems.iter().for_each(|&system| self.arrivals.mark_asked(system));
         }
-        self.under_way = Some(operation.clone());
+        self.under_way = Some((operation.clone(), now));
         Some(Task::Perform(operation))
     }
 
     /// When [`Agenda::poll_task`] must be called at the latest.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        let retry = self
-            .blocked_until
-            .filter(|_| self.under_way.is_none() && !self.lanes.is_empty());
-        retry.into_iter().chain(self.planner.next_deadline()).min()
+        let idle = self.under_way.is_none();
+        let wants = !self.lanes.is_empty() || self.unsettled || self.walk.is_under_way();
+        let next = match self.blocked_until {
+            Some(until) => Some(until).filter(|_| idle && wants),
+            None => self.walk.deadline().filter(|_| idle),
+        };
+        next.into_iter().chain(self.planner.next_deadline()).min()
     }
 
     /// Whether nothing is under way or waiting to be done.
     pub fn is_idle(&self) -> bool {
         self.under_way.is_none() && self.lanes.is_empty() && self.tasks.is_empty()
+    }
+
+    fn take_operation(&mut self, now: Timestamp) -> Option<Operation> {
+        if std::mem::take(&mut self.unsettled) {
+            return Some(Operation::Settle(self.planner.presence().collect()));
+        }
+        let planner = &self.planner;
+        let piece = self.walk.piece(|after| planner.systems_after(after), now);
+        piece.into_iter().for_each(|system| self.lanes.read(system));
+        self.lanes.take(now + self.planner.policy().lease)
+    }
+
+    fn changed(&mut self, changes: Changes, now: Timestamp) {
+        self.look_at(changes.systems);
+        for system in changes.renewed {
+            self.planner.renewed(system, now);
+        }
+        for system in changes.pinged {
+            if let Some(connection) = self.planner.connection(system) {
+                self.tasks.push_back(Task::Ping { system, connection });
+            }
+        }
     }
 
     fn take_effects(&mut self) {
@@ -344,6 +390,7 @@ impl Agenda {
         if let Operation::Claim(claims, _) = &operation {
             return claims.iter().for_each(|claim| self.planner.claim_failed(claim, now));
         }
+        self.unsettled |= matches!(operation, Operation::Settle(_));
         self.lanes.put_back(operation);
     }
 }

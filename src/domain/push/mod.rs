@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod agenda;
+pub mod changes;
 pub mod client;
 pub mod planner;
 pub mod policy;

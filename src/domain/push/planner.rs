@@ -6,6 +6,7 @@
 mod rate;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 
 use crate::domain::ids::{ConnectionId, RequestNumber, SystemId};
 use crate::domain::push::action::SystemWork;
@@ -254,6 +255,19 @@ impl Planner {
     /// The systems connected to this node, by id.
     pub fn systems(&self) -> impl Iterator<Item = SystemId> {
         self.seats.keys().copied()
+    }
+
+    /// The systems connected to this node after this one, by id.
+    pub(super) fn systems_after(&self, after: Option<SystemId>) -> impl Iterator<Item = SystemId> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.seats.range((start, Bound::Unbounded)).map(|(&system, _)| system)
+    }
+
+    /// The systems connected to this node, and whether they answer.
+    pub(super) fn presence(&self) -> impl Iterator<Item = (SystemId, bool)> {
+        self.seats
+            .iter()
+            .map(|(&system, seat)| (system, seat.push.is_responsive()))
     }
 
     /// The connection of a system, if it is pushable.

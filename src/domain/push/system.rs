@@ -274,9 +274,14 @@ impl SystemPush {
             pending: self.actions.len(),
             next: self.due(policy).map(|due| due.at),
             wait: self.wait,
-            responsive: self.hearing != Hearing::Unresponsive,
+            responsive: self.is_responsive(),
             rebooting: self.is_rebooting(),
         }
+    }
+
+    /// Whether the client answers.
+    pub(super) fn is_responsive(&self) -> bool {
+        self.hearing != Hearing::Unresponsive
     }
 
     /// The connection is gone.

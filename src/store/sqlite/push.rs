@@ -10,19 +10,20 @@ use super::SqliteStore;
 use super::claim::{self, Lease};
 use super::connection;
 use super::failure::Failure;
-use super::label;
 use super::record;
 use super::requests;
 use super::schema::{OFFLINE, ONLINE, osa_node, rhn_push_client};
-use super::statement::statement;
+use super::statement::{json_list, statement};
 use super::work;
 use crate::domain::ids::{ClientName, Incarnation, SystemId};
 use crate::domain::push::action::SystemWork;
+use crate::domain::push::changes::Changes;
 use crate::domain::push::client::Client;
 use crate::domain::push::request::{Claim, ClaimOutcome, Entry, LossReason, PushRecord};
 use crate::domain::time::Timestamp;
 use crate::ports::push::PushStore;
 use crate::ports::store::StoreError;
+use crate::store::label;
 
 /// Rows removed in one transaction; bounds how long claims wait for the writer.
 const PRUNE_BATCH: usize = 1_000;
@@ -58,7 +59,7 @@ impl PushStore for SqliteStore {
             .await
     }
 
-    async fn changed_systems(&self) -> Result<Vec<SystemId>, StoreError> {
+    async fn changed_systems(&self) -> Result<Changes, StoreError> {
         let seen = self.seen.load(Ordering::Acquire);
         let changes = self
             .read_once(move |connection| {
@@ -73,7 +74,11 @@ impl PushStore for SqliteStore {
         if let Some(&(newest, _)) = changes.last() {
             self.seen.fetch_max(newest, Ordering::AcqRel);
         }
-        Ok(changes.into_iter().map(|(_, system)| SystemId(system)).collect())
+        Ok(Changes {
+            systems: changes.into_iter().map(|(_, system)| SystemId(system)).collect(),
+            // Registrations go through this program, which knows by itself; nobody else asks for pings.
+            ..Changes::default()
+        })
     }
 
     async fn work(&self, systems: &[SystemId]) -> Result<Vec<SystemWork>, StoreError> {
@@ -113,6 +118,33 @@ impl PushStore for SqliteStore {
 
     async fn make_durable(&self) -> Result<(), StoreError> {
         self.in_time(self.flusher.flushed()).await
+    }
+
+    async fn settle_presence(
+        &self,
+        _: Incarnation,
+        connected: &[(SystemId, bool)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let online = json_list(
+            connected
+                .iter()
+                .filter(|(_, answers)| *answers)
+                .map(|(system, _)| system.0),
+        );
+        self.write(move |connection| {
+            let settled = "UPDATE rhnPushClient SET state_id = ?, modified = ? WHERE state_id = ? AND server_id";
+            for (from, to, is_in) in [(ONLINE, OFFLINE, "NOT IN"), (OFFLINE, ONLINE, "IN")] {
+                statement::<()>(format!("{settled} {is_in} (SELECT value FROM json_each(?))"))
+                    .bind(to)
+                    .bind(now)
+                    .bind(from)
+                    .bind(online.clone())
+                    .execute(connection)?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn prune(&self, cutoff: Timestamp) -> Result<usize, StoreError> {

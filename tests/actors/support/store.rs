@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use osa::domain::ids::{ClientName, Incarnation, SystemId};
 use osa::domain::push::action::SystemWork;
+use osa::domain::push::changes::Changes;
 use osa::domain::push::client::Client;
 use osa::domain::push::request::{Claim, ClaimOutcome, Entry, PushRecord};
 use osa::domain::secret::Secret;
@@ -141,7 +142,7 @@ impl PushStore for FakeStore {
         unimplemented!("not asked by sessions")
     }
 
-    async fn changed_systems(&self) -> Result<Vec<SystemId>, StoreError> {
+    async fn changed_systems(&self) -> Result<Changes, StoreError> {
         unimplemented!("not asked by sessions")
     }
 
@@ -164,6 +165,10 @@ impl PushStore for FakeStore {
     }
 
     async fn make_durable(&self) -> Result<(), StoreError> {
+        unimplemented!("not asked by sessions")
+    }
+
+    async fn settle_presence(&self, _: Incarnation, _: &[(SystemId, bool)], _: Timestamp) -> Result<(), StoreError> {
         unimplemented!("not asked by sessions")
     }
 

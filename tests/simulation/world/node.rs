@@ -73,6 +73,7 @@ impl World {
         self.check_awaited();
         if let Some(node) = &mut self.node {
             node.agenda.reconcile();
+            node.agenda.settle_presence();
         }
     }
 

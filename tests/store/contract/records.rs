@@ -13,7 +13,7 @@ use super::{
 };
 
 async fn changed(store: &dyn Store) -> Vec<SystemId> {
-    let mut systems = store.changed_systems().await.unwrap();
+    let mut systems = store.changed_systems().await.unwrap().systems;
     systems.sort();
     systems.dedup();
     systems

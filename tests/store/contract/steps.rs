@@ -124,6 +124,27 @@ pub async fn online_and_heard_are_shown(store: &dyn Store) {
     assert_eq!(shown().await, (false, Some(at(3))));
 }
 
+pub async fn presence_is_settled(store: &dyn Store) {
+    let node = store.start_node("one", at(0)).await.unwrap();
+    let [missed, silent, gone] = [
+        registered(store, "missed").await,
+        registered(store, "silent").await,
+        registered(store, "gone").await,
+    ];
+    record(store, silent, 1, [Step::Online(true)]).await;
+    record(store, gone, 1, [Step::Online(true)]).await;
+    record(store, missed, 1, [Step::Online(false)]).await;
+
+    let connected = [(missed, true), (silent, false)];
+    store.settle_presence(node, &connected, at(60)).await.unwrap();
+
+    let online = async |name: &str| store.system_by_name(name).await.unwrap().unwrap().online;
+    assert_eq!(
+        [online("missed").await, online("silent").await, online("gone").await],
+        [true, false, false]
+    );
+}
+
 pub async fn batch_is_applied_as_a_whole(store: &dyn Store) {
     let a = registered(store, "a").await;
     let b = registered(store, "b").await;

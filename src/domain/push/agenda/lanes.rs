@@ -177,6 +177,8 @@ impl Lanes {
             Operation::Open(systems) => self.wanted.opens.extend(systems),
             Operation::Read(systems) => self.wanted.reads.extend(systems),
             Operation::AskChanged => self.wanted.asks_changed = true,
+            // Asked for again with what holds by then.
+            Operation::Settle(_) => {}
         }
     }
 
