@@ -2,4 +2,6 @@
 //!
 //! One module per database, one contract for all: `tests/store` runs the same suite on each.
 
+mod label;
+pub mod postgres;
 pub mod sqlite;

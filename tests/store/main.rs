@@ -2,11 +2,13 @@
 #![cfg(feature = "dispatcher")]
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::print_stdout,
     reason = "helpers of tests, which clippy.toml excepts only inside test functions"
 )]
 
 mod contract;
+mod postgres;
 mod sqlite;
 mod sqlite_faults;
 mod sqlite_killed;

@@ -1,0 +1,197 @@
+//! Systems and actions as the command line shows them. To change them is the Satellite's business.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+use super::PostgresStore;
+use super::failure::Failure;
+use super::pool::Access;
+use super::requests::{self, last_trace};
+use super::statement::{Statement, statement};
+use super::work::millis;
+use crate::domain::ids::{ActionId, SystemId};
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
+use crate::ports::inventory::{ActionFilter, ActionRow, ActionStatus, Explanation, Inventory, NewAction, SystemRow};
+use crate::ports::store::StoreError;
+
+const SYSTEMS: StoreError = StoreError::Satellites("the list of systems");
+const SCHEDULE: StoreError = StoreError::Satellites("the schedule of actions");
+
+#[async_trait]
+impl Inventory for PostgresStore {
+    async fn add_system(&self, _: &str, _: &Secret, _: Timestamp) -> Result<SystemId, StoreError> {
+        Err(SYSTEMS)
+    }
+
+    /// Names need not be unique: the newest system of this name.
+    async fn system_by_name(&self, name: &str) -> Result<Option<SystemRow>, StoreError> {
+        let name = name.to_owned();
+        let mut rows = self
+            .run(Access::Read, move |connection| {
+                let only = "WHERE s.name = ? ORDER BY s.id LIMIT 1";
+                Box::pin(systems(connection, only, Some(name.clone())))
+            })
+            .await?;
+        Ok(rows.pop())
+    }
+
+    async fn systems(&self) -> Result<Vec<SystemRow>, StoreError> {
+        self.run(Access::Read, |connection| {
+            Box::pin(systems(connection, "ORDER BY s.name COLLATE \"C\", s.id", None))
+        })
+        .await
+    }
+
+    async fn remove_system(&self, _: SystemId) -> Result<bool, StoreError> {
+        Err(SYSTEMS)
+    }
+
+    async fn schedule(&self, _: &NewAction, _: Timestamp) -> Result<ActionId, StoreError> {
+        Err(SCHEDULE)
+    }
+
+    async fn reschedule(&self, _: ActionId, _: SystemId, _: Timestamp) -> Result<bool, StoreError> {
+        Err(SCHEDULE)
+    }
+
+    async fn cancel(&self, _: ActionId, _: SystemId) -> Result<bool, StoreError> {
+        Err(SCHEDULE)
+    }
+
+    async fn actions(&self, filter: &ActionFilter) -> Result<Vec<ActionRow>, StoreError> {
+        let filter = filter.clone();
+        self.run(Access::Read, move |connection| {
+            let filter = filter.clone();
+            Box::pin(async move { actions(connection, &filter).await })
+        })
+        .await
+    }
+
+    async fn explain(&self, system: SystemId) -> Result<Explanation, StoreError> {
+        let catalog = Arc::clone(&self.catalog);
+        self.run(Access::Read, move |connection| {
+            let catalog = Arc::clone(&catalog);
+            Box::pin(async move { requests::explain(connection, &catalog, system).await })
+        })
+        .await
+    }
+}
+
+type System = (i64, String, Option<String>, bool, Option<i64>, i64);
+type SystemTypes = (BigInt, Text, Nullable<Text>, Bool, Nullable<BigInt>, BigInt);
+
+async fn systems(
+    connection: &mut AsyncPgConnection,
+    only: &'static str,
+    name: Option<String>,
+) -> Result<Vec<SystemRow>, Failure> {
+    let last_message = millis("c.last_message_time");
+    let query = statement::<SystemTypes>(format!(
+        "SELECT s.id::bigint, s.name, c.jabber_id, coalesce(state.label = 'online', FALSE), {last_message}, \
+           (SELECT count(*) FROM rhnServerAction sa WHERE sa.server_id = s.id AND sa.status IN (0, 1)) \
+         FROM rhnServer s LEFT JOIN rhnPushClient c ON c.server_id = s.id \
+         LEFT JOIN rhnPushClientState state ON state.id = c.state_id {only}"
+    ));
+    let query = match name {
+        Some(name) => query.bind(name),
+        None => query,
+    };
+    let rows: Vec<System> = query.load(connection).await?;
+    let row = |(id, name, jid, online, last_message, pending): System| SystemRow {
+        id: SystemId(id),
+        name,
+        jid,
+        online,
+        last_message: last_message.map(Timestamp::from_millis),
+        pending,
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+type Ids = (i64, i64, String, String, i64);
+type Times = (i64, i64, Option<i64>, Option<i64>);
+type Row = (Ids, Times, (i64, Option<String>));
+type RowTypes = (
+    (BigInt, BigInt, Text, Text, BigInt),
+    (BigInt, BigInt, Nullable<BigInt>, Nullable<BigInt>),
+    (BigInt, Nullable<Text>),
+);
+
+/// Lists actions, newest first. The conditions are written as needed: one that is always true would hide the index of
+/// one that is not.
+async fn actions(connection: &mut AsyncPgConnection, filter: &ActionFilter) -> Result<Vec<ActionRow>, Failure> {
+    let rows: Vec<Row> = listing(filter).load(connection).await?;
+    let mut told = Vec::with_capacity(rows.len());
+    for (ids, times, (remaining_tries, result)) in rows {
+        let (id, system, system_name, name, status) = ids;
+        let (created, earliest, picked_up, completed) = times;
+        let (id, system) = (ActionId(id), SystemId(system));
+        told.push(ActionRow {
+            id,
+            system,
+            system_name,
+            name,
+            status: status_of(status)?,
+            created: Timestamp::from_millis(created),
+            earliest: Timestamp::from_millis(earliest),
+            picked_up: picked_up.map(Timestamp::from_millis),
+            completed: completed.map(Timestamp::from_millis),
+            remaining_tries,
+            result,
+            trace: last_trace(connection, system, id).await?,
+        });
+    }
+    Ok(told)
+}
+
+fn listing(filter: &ActionFilter) -> Statement<RowTypes> {
+    let (created, earliest) = (millis("sa.created"), millis("a.earliest_action"));
+    let (picked_up, completed) = (millis("sa.pickup_time"), millis("sa.completion_time"));
+    let mut text = format!(
+        "SELECT sa.action_id::bigint, sa.server_id::bigint, s.name, a.name, sa.status::bigint, {created}, {earliest}, \
+           {picked_up}, {completed}, coalesce(sa.remaining_tries, 0)::bigint, sa.result_msg \
+         FROM rhnServerAction sa JOIN rhnAction a ON a.id = sa.action_id JOIN rhnServer s ON s.id = sa.server_id \
+         WHERE TRUE"
+    );
+    let mut lists = Vec::new();
+    if let Some(system) = filter.system {
+        text.push_str(" AND sa.server_id = ANY(?::numeric[])");
+        lists.push(vec![system.0]);
+    }
+    if !filter.statuses.is_empty() {
+        text.push_str(" AND sa.status = ANY(?::numeric[])");
+        lists.push(filter.statuses.iter().map(|status| status_id(*status)).collect());
+    }
+    if !filter.ids.is_empty() {
+        text.push_str(" AND sa.action_id = ANY(?::numeric[])");
+        lists.push(filter.ids.iter().map(|id| id.0).collect());
+    }
+    text.push_str(" ORDER BY sa.action_id DESC, sa.server_id LIMIT ?");
+    lists
+        .into_iter()
+        .fold(statement(text), Statement::bind)
+        .bind(i64::try_from(filter.limit).unwrap_or(i64::MAX))
+}
+
+const fn status_id(status: ActionStatus) -> i64 {
+    match status {
+        ActionStatus::Queued => 0,
+        ActionStatus::PickedUp => 1,
+        ActionStatus::Completed => 2,
+        ActionStatus::Failed => 3,
+    }
+}
+
+const fn status_of(id: i64) -> Result<ActionStatus, Failure> {
+    match id {
+        0 => Ok(ActionStatus::Queued),
+        1 => Ok(ActionStatus::PickedUp),
+        2 => Ok(ActionStatus::Completed),
+        3 => Ok(ActionStatus::Failed),
+        _ => Err(Failure::Unreadable),
+    }
+}

@@ -1,0 +1,162 @@
+//! The dispatcher's own tables, made by an explicit command only, and the triggers that wake it.
+//!
+//! Not diesel's harness: its table is not named `osa_*`, and it wants a blocking connection.
+
+use diesel::sql_types::{BigInt, Bool, Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+
+use super::failure::Failure;
+use super::statement::statement;
+use crate::ports::store::{DatabaseLabel, StoreError};
+
+/// Name and text of every migration, in order.
+const MIGRATIONS: &[(&str, &str)] = &[(
+    "0001_push_lifecycle",
+    include_str!("../../../migrations/postgres/0001_push_lifecycle/up.sql"),
+)];
+
+/// What undoes them, newest first.
+const REVERSALS: &[&str] = &[include_str!(
+    "../../../migrations/postgres/0001_push_lifecycle/down.sql"
+)];
+
+const INSTALL_NOTIFY: &str = include_str!("../../../migrations/postgres/notify/install.sql");
+const REMOVE_NOTIFY: &str = include_str!("../../../migrations/postgres/notify/remove.sql");
+
+/// The triggers of [`INSTALL_NOTIFY`].
+const TRIGGERS: i64 = 4;
+
+/// Advisory locks are one space for all programs of a database: this one's name, and what the lock is for.
+const LOCK_SPACE: i64 = 0x6f73_6100;
+
+/// How the database's schema compares with this program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Schema {
+    /// Made by this version.
+    Current,
+    /// Missing, or so many migrations behind.
+    Behind,
+    /// Has this migration, which this program does not know.
+    Newer(String),
+}
+
+/// Compares the schema.
+pub(super) async fn schema(connection: &mut AsyncPgConnection) -> Result<Schema, Failure> {
+    if !has_table(connection, "osa_schema").await? {
+        return Ok(Schema::Behind);
+    }
+    let applied: Vec<(String,)> = statement::<(Text,)>("SELECT version FROM osa_schema ORDER BY version")
+        .load(connection)
+        .await?;
+    let is_known = |version: &str| MIGRATIONS.iter().any(|(known, _)| *known == version);
+    if let Some((unknown,)) = applied.iter().find(|(version,)| !is_known(version)) {
+        return Ok(Schema::Newer(unknown.clone()));
+    }
+    Ok(match applied.len() == MIGRATIONS.len() {
+        true => Schema::Current,
+        false => Schema::Behind,
+    })
+}
+
+/// Applies what is missing; how many migrations. All or none.
+pub(super) async fn migrate(connection: &mut AsyncPgConnection, label: &DatabaseLabel) -> Result<usize, Failure> {
+    lock(connection).await?;
+    if let Schema::Newer(found) = schema(connection).await? {
+        let database = label.clone();
+        return Err(Failure::Refused(StoreError::Newer { database, found }));
+    }
+    if !has_table(connection, "osa_schema").await? {
+        connection
+            .batch_execute(
+                "CREATE TABLE osa_schema (version TEXT PRIMARY KEY, applied_at TIMESTAMPTZ NOT NULL DEFAULT now())",
+            )
+            .await?;
+    }
+    let mut applied = 0;
+    for (version, text) in MIGRATIONS {
+        let is_new = statement::<()>(
+            "INSERT INTO osa_schema (version) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM osa_schema WHERE version = ?)",
+        )
+        .bind(*version)
+        .bind(*version)
+        .execute(connection)
+        .await?;
+        if is_new > 0 {
+            connection.batch_execute(text).await?;
+            applied += 1;
+        }
+    }
+    Ok(applied)
+}
+
+/// Takes every own table away, with all that is in it; whether there were any.
+pub(super) async fn revert(connection: &mut AsyncPgConnection) -> Result<bool, Failure> {
+    lock(connection).await?;
+    if !has_table(connection, "osa_schema").await? {
+        return Ok(false);
+    }
+    for text in REVERSALS {
+        connection.batch_execute(text).await?;
+    }
+    connection.batch_execute("DROP TABLE osa_schema").await?;
+    Ok(true)
+}
+
+/// Puts the triggers on the Satellite's tables, in place of older ones.
+pub(super) async fn install_notify(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
+    lock(connection).await?;
+    connection.batch_execute(REMOVE_NOTIFY).await?;
+    Ok(connection.batch_execute(INSTALL_NOTIFY).await?)
+}
+
+/// Takes the triggers away.
+pub(super) async fn remove_notify(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
+    lock(connection).await?;
+    Ok(connection.batch_execute(REMOVE_NOTIFY).await?)
+}
+
+/// Whether all triggers are there and none is switched off.
+pub(super) async fn has_notify(connection: &mut AsyncPgConnection) -> Result<bool, Failure> {
+    let (triggers,) = statement::<(BigInt,)>(
+        "SELECT count(*) FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid \
+         WHERE p.proname = 'osa_notify' AND t.tgenabled IN ('O', 'A')",
+    )
+    .get_result::<(i64,)>(connection)
+    .await?;
+    Ok(triggers == TRIGGERS)
+}
+
+/// Whether a table or view of this name is found; names are folded to lower case, as the Satellite's are.
+pub(super) async fn has_table(connection: &mut AsyncPgConnection, name: &str) -> Result<bool, Failure> {
+    has_columns(connection, name, &[]).await
+}
+
+/// Whether a table or view has these columns.
+pub(super) async fn has_columns(
+    connection: &mut AsyncPgConnection,
+    table: &str,
+    columns: &[&str],
+) -> Result<bool, Failure> {
+    let (found,) = statement::<(Bool,)>(
+        "SELECT EXISTS (SELECT 1 FROM pg_class c WHERE c.relname = ? AND c.relkind IN ('r', 'p', 'v') \
+           AND pg_table_is_visible(c.oid) AND NOT EXISTS (SELECT 1 FROM unnest(?) wanted WHERE NOT EXISTS \
+             (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = wanted AND NOT a.attisdropped)))",
+    )
+    .bind(table)
+    .bind(columns.iter().map(|&column| column.to_owned()).collect::<Vec<_>>())
+    .get_result::<(bool,)>(connection)
+    .await?;
+    Ok(found)
+}
+
+/// Two who migrate at once take turns.
+async fn lock(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
+    statement::<()>("SELECT pg_advisory_xact_lock(?)")
+        .bind(LOCK_SPACE)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The lock under which claims of all nodes are serialised.
+pub(super) const CLAIM_LOCK: i64 = LOCK_SPACE + 1;

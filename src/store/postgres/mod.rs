@@ -1,0 +1,144 @@
+//! The Satellite's own PostgreSQL.
+//!
+//! ```text
+//!   use case ──► waiting room ──► connections (one thread drives all) ──► rhn* (read), rhnPushClient, osa_*
+//!   osa_notify triggers, if installed ──► LISTEN, on its own connection ──► Notify ──► changed_systems
+//! ```
+//!
+//! Nothing of the Satellite's is altered: `rhnAction` and `rhnServerAction` are never written, `rhnPushClient` and
+//! `rhnPushDispatcher` in their documented columns only, and no row of an `rhn*` table is locked beyond that. Own tables
+//! are made by [`administration::migrate`] only. All statements are understood by PostgreSQL 9.2: update, then insert.
+
+mod accounts;
+pub mod administration;
+mod catalog;
+mod claim;
+mod client;
+mod connect;
+mod failure;
+mod inventory;
+mod listen;
+mod look;
+mod migrations;
+mod options;
+mod pool;
+mod presence;
+mod push;
+mod record;
+mod registrations;
+mod requests;
+mod slots;
+mod statement;
+mod tls;
+mod watch;
+mod work;
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use diesel_async::AsyncPgConnection;
+use tokio::sync::Notify;
+
+use self::catalog::Catalog;
+use self::connect::Connector;
+use self::failure::Failure;
+use self::migrations::Schema;
+use self::pool::{Access, Pool, Work};
+use self::watch::Watch;
+use crate::domain::ids::Incarnation;
+use crate::ports::store::{DatabaseLabel, StoreError};
+pub use options::{PORT, PostgresOptions, ServerAddress, SslMode};
+
+/// The database of a Satellite.
+pub struct PostgresStore {
+    pool: Pool,
+    catalog: Arc<Catalog>,
+    notify_threshold: Option<usize>,
+    watch: Mutex<Watch>,
+    /// This start of this node, once it has begun.
+    incarnation: AtomicI64,
+    changed: Arc<Notify>,
+    notified: Arc<AtomicBool>,
+    has_triggers: bool,
+}
+
+impl PostgresStore {
+    /// Opens the database of a Satellite for a dispatcher or a command. Makes and alters nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Unmigrated`], [`StoreError::Newer`], [`StoreError::NotSatellite`], and why there is no connection.
+    pub async fn open(options: &PostgresOptions) -> Result<Self, StoreError> {
+        let pool = Pool::start(Connector::new(options)?, options.connections, options.deadline)?;
+        let (label, entitlements) = (options.label(), options.entitlements.clone());
+        let (catalog, newest, has_triggers) = pool
+            .run(Access::Read, move |connection| {
+                Box::pin(survey(connection, label.clone(), entitlements.clone()))
+            })
+            .await?;
+        let (changed, notified) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let listening = listen::listen(pool.connector().clone(), Arc::clone(&changed), Arc::clone(&notified));
+        pool.runtime().spawn(listening);
+        Ok(Self {
+            pool,
+            catalog: Arc::new(catalog),
+            notify_threshold: options.notify_threshold,
+            watch: Mutex::new(Watch::starting_at(newest)),
+            incarnation: AtomicI64::new(0),
+            changed,
+            notified,
+            has_triggers,
+        })
+    }
+
+    /// Wakes when the Satellite's tables tell of a change; only with the triggers of
+    /// [`administration::install_notify`].
+    pub fn changes(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
+    }
+
+    /// Whether the triggers were there when the database was opened.
+    pub fn has_triggers(&self) -> bool {
+        self.has_triggers
+    }
+
+    /// The database as messages name it.
+    pub fn label(&self) -> &DatabaseLabel {
+        &self.pool.connector().label
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        access: Access,
+        use_case: impl for<'c> Fn(&'c mut AsyncPgConnection) -> Work<'c, T> + Send + Sync + 'static,
+    ) -> Result<T, StoreError> {
+        self.pool.run(access, use_case).await
+    }
+
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        // What is remembered are hints; a panic in between makes none of them worse.
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn node(&self) -> Incarnation {
+        Incarnation(self.incarnation.load(Ordering::Acquire))
+    }
+
+    fn take_notified(&self) -> bool {
+        self.notified.swap(false, Ordering::AcqRel)
+    }
+}
+
+async fn survey(
+    connection: &mut AsyncPgConnection,
+    label: DatabaseLabel,
+    entitlements: Vec<String>,
+) -> Result<(Catalog, i64, bool), Failure> {
+    let catalog = Catalog::read(connection, &entitlements, &label).await?;
+    match migrations::schema(connection).await? {
+        Schema::Current => {}
+        Schema::Behind => return Err(StoreError::Unmigrated(label).into()),
+        Schema::Newer(found) => return Err(StoreError::Newer { database: label, found }.into()),
+    }
+    let newest = look::newest_action(connection).await?;
+    Ok((catalog, newest, migrations::has_notify(connection).await?))
+}

@@ -1,0 +1,239 @@
+//! A few connections, and the thread that drives them.
+//!
+//! Every use case runs on a thread of its own runtime, so that a crashed or busy arbiter takes no connection along, and
+//! runs to its end whether or not somebody still waits for it. It has a deadline; when that passes, its connection is
+//! closed. A connection that is found dead before anything was asked of it is replaced without anybody noticing.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
+
+use super::connect::Connector;
+use super::failure::Failure;
+use crate::ports::store::StoreError;
+
+/// Use cases that may wait for a connection. A herd of 10 000 agents logging in at once has to fit; each takes some
+/// 500 bytes while it waits.
+const WAITING_ROOM: usize = 16_384;
+
+/// How often a use case is begun anew because another node got in between.
+const COLLISIONS_MAX: u32 = 5;
+
+/// What a use case does to the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Reads one state of it.
+    Read,
+    /// Writes; on the disk when it returns.
+    Write,
+    /// Writes what may be lost with the server's machine or process, because it is found out and done again.
+    WriteLoosely,
+}
+
+impl Access {
+    const fn begin(self) -> &'static str {
+        match self {
+            Self::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Self::Write => "BEGIN",
+            Self::WriteLoosely => "BEGIN; SET LOCAL synchronous_commit = off",
+        }
+    }
+}
+
+/// A use case under way.
+pub(super) type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'c>>;
+
+/// The connections.
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+    runtime: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    connector: Connector,
+    deadline: Duration,
+    permits: Semaphore,
+    idle: Mutex<Vec<AsyncPgConnection>>,
+    present: AtomicUsize,
+}
+
+impl Pool {
+    /// Starts the thread; opens no connection yet.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfThreads`].
+    pub(super) fn start(connector: Connector, connections: usize, deadline: Duration) -> Result<Self, StoreError> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(StoreError::OutOfThreads)?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = thread::Builder::new()
+            .name("osa-store-pg".to_owned())
+            .spawn(move || {
+                // The sender is dropped or used when the store goes; both mean the end.
+                let _ = runtime.block_on(stopped);
+            })
+            .map_err(StoreError::OutOfThreads)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                connector,
+                deadline,
+                permits: Semaphore::new(connections),
+                idle: Mutex::new(Vec::new()),
+                present: AtomicUsize::new(0),
+            }),
+            runtime: handle,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// The runtime of the connections, for what lives as long as they.
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// How connections are opened.
+    pub(super) fn connector(&self) -> &Connector {
+        &self.shared.connector
+    }
+
+    /// Runs a use case as one transaction; it may be begun anew after a collision with another one.
+    ///
+    /// # Errors
+    /// [`StoreError::Saturated`], [`StoreError::Stalled`], [`StoreError::WorkerPanicked`], and what it returns.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        access: Access,
+        use_case: impl for<'c> Fn(&'c mut AsyncPgConnection) -> Work<'c, T> + Send + Sync + 'static,
+    ) -> Result<T, StoreError> {
+        if self.shared.present.fetch_add(1, Ordering::Relaxed) >= WAITING_ROOM {
+            self.shared.present.fetch_sub(1, Ordering::Relaxed);
+            return Err(StoreError::Saturated);
+        }
+        let shared = Arc::clone(&self.shared);
+        let task = self.runtime.spawn(async move {
+            let _presence = Presence(&shared.present);
+            let in_time = timeout(shared.deadline, shared.perform(access, use_case)).await;
+            in_time.unwrap_or_else(|_| Err(shared.stalled()))
+        });
+        task.await.unwrap_or(Err(StoreError::WorkerPanicked))
+    }
+}
+
+/// Ends the runtime, and with it every connection.
+impl Drop for Pool {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != thread::current().id()
+        {
+            // A thread that panicked has nothing left to finish.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Presence<'a>(&'a AtomicUsize);
+
+impl Drop for Presence<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    async fn perform<T>(
+        &self,
+        access: Access,
+        use_case: impl for<'c> Fn(&'c mut AsyncPgConnection) -> Work<'c, T>,
+    ) -> Result<T, StoreError> {
+        let Ok(_permit) = self.permits.acquire().await else {
+            return Err(StoreError::WorkerPanicked);
+        };
+        let mut collisions = 0;
+        loop {
+            let mut connection = self.begun(access).await?;
+            let failure = match run(&mut connection, &use_case).await {
+                Ok(done) => {
+                    self.put_back(connection);
+                    return Ok(done);
+                }
+                Err(failure) => failure,
+            };
+            let is_usable = !failure.is_disconnect() && connection.batch_execute("ROLLBACK").await.is_ok();
+            if failure.is_collision() && is_usable && collisions < COLLISIONS_MAX {
+                collisions += 1;
+                self.put_back(connection);
+                continue;
+            }
+            let error = match failure.is_cancelled() {
+                true => self.stalled(),
+                false => failure.into_store_error(&self.connector.label),
+            };
+            match (&error, is_usable) {
+                // Another server may have this name or address by now.
+                (StoreError::ReadOnly(_), _) | (_, false) => self.forget_idle(),
+                (_, true) => self.put_back(connection),
+            }
+            return Err(error);
+        }
+    }
+
+    /// A connection with a transaction begun. One that died while it was idle has friends that died with it.
+    async fn begun(&self, access: Access) -> Result<AsyncPgConnection, StoreError> {
+        if let Some(mut connection) = self.take_idle() {
+            if connection.batch_execute(access.begin()).await.is_ok() {
+                return Ok(connection);
+            }
+            self.forget_idle();
+        }
+        let mut connection = self.connector.connect().await?;
+        match connection.batch_execute(access.begin()).await {
+            Ok(()) => Ok(connection),
+            Err(error) => Err(Failure::from(error).into_store_error(&self.connector.label)),
+        }
+    }
+
+    fn stalled(&self) -> StoreError {
+        StoreError::Stalled {
+            database: self.connector.label.clone(),
+            within: self.deadline,
+        }
+    }
+
+    fn take_idle(&self) -> Option<AsyncPgConnection> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn put_back(&self, connection: AsyncPgConnection) {
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(connection);
+    }
+
+    fn forget_idle(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+async fn run<T>(
+    connection: &mut AsyncPgConnection,
+    use_case: &impl for<'c> Fn(&'c mut AsyncPgConnection) -> Work<'c, T>,
+) -> Result<T, Failure> {
+    let done = use_case(connection).await?;
+    connection.batch_execute("COMMIT").await?;
+    Ok(done)
+}

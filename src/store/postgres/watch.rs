@@ -1,0 +1,270 @@
+//! Finding out cheaply what changed, with no index but the Satellite's own.
+//!
+//! | What | How | How often |
+//! |---|---|---|
+//! | new actions | `rhnAction.id` above a watermark, then `rhnServerAction.action_id` | every call |
+//! | everything else about actions of connected systems: reschedules, chains, cancellations, pick-ups, ends | their pending rows, by `(server_id, action_id, status)`, compared with the last time | in turns, for 2 % of one core at most |
+//! | names, keys, JIDs, pings of connected systems | `rhnPushClient.server_id` | every 5 s, or after a notification |
+//!
+//! Commits come late and out of order: an id below the watermark may appear after one above. So the watermark lags by
+//! 15 minutes, and the systems of an action are counted again, less and less often, until then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::domain::ids::SystemId;
+
+/// How long after its first sight an action is still looked at.
+const OVERLAP: Duration = Duration::from_secs(15 * 60);
+/// Before an action's systems are counted a second time; doubled after each count.
+const COUNT_AGAIN: Duration = Duration::from_secs(1);
+/// Actions that are remembered at most. More within 15 minutes push the oldest out, to be found by reconciliation.
+const ACTIONS_MAX: usize = 50_000;
+/// Systems whose pending rows are compared in one statement.
+pub(super) const SWEEP_BATCH: usize = 500;
+/// For each unit of time that a comparison takes, so many pass before the next: 2 % of one core.
+const SWEEP_REST: u32 = 49;
+/// Between two looks at names, keys and pings.
+const CLIENTS_EVERY: Duration = Duration::from_secs(5);
+
+/// An action above the watermark.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    first: Instant,
+    next: Instant,
+    pause: Duration,
+    rows: usize,
+}
+
+/// What is remembered between two calls.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// Every id up to here is settled.
+    watermark: i64,
+    actions: BTreeMap<i64, Seen>,
+    /// Connected systems, with a mark of their pending rows; none before the first comparison.
+    connected: BTreeMap<SystemId, Option<i64>>,
+    /// Names and JIDs of connected systems as they were seen last.
+    clients: BTreeMap<SystemId, (String, String)>,
+    /// The comparison goes on after this system.
+    swept: Option<SystemId>,
+    sweep_at: Option<Instant>,
+    clients_at: Option<Instant>,
+}
+
+impl Watch {
+    /// Begins after this action.
+    pub(super) fn starting_at(newest: i64) -> Self {
+        Self {
+            watermark: newest,
+            ..Self::default()
+        }
+    }
+
+    /// A system's client is connected, or not any more.
+    pub(super) fn set_connected(&mut self, system: SystemId, is_connected: bool) {
+        if is_connected {
+            self.connected.entry(system).or_default();
+        } else {
+            self.connected.remove(&system);
+            self.clients.remove(&system);
+        }
+    }
+
+    /// Exactly these systems are connected.
+    pub(super) fn set_all_connected(&mut self, systems: &[SystemId]) {
+        let wanted: BTreeSet<SystemId> = systems.iter().copied().collect();
+        self.connected.retain(|system, _| wanted.contains(system));
+        self.clients.retain(|system, _| wanted.contains(system));
+        wanted.into_iter().for_each(|system| self.set_connected(system, true));
+    }
+
+    /// Only ids above this are asked for.
+    pub(super) fn watermark(&self) -> i64 {
+        self.watermark
+    }
+
+    /// These actions are above the watermark; those of them whose systems are to be counted now.
+    pub(super) fn actions_seen(&mut self, ids: &[i64], now: Instant) -> Vec<i64> {
+        for &id in ids {
+            self.actions.entry(id).or_insert(Seen {
+                first: now,
+                next: now,
+                pause: COUNT_AGAIN,
+                rows: 0,
+            });
+        }
+        while let Some((&id, seen)) = self.actions.first_key_value() {
+            if now.duration_since(seen.first) < OVERLAP && self.actions.len() <= ACTIONS_MAX {
+                break;
+            }
+            self.watermark = self.watermark.max(id);
+            self.actions.remove(&id);
+        }
+        let due = self.actions.iter().filter(|(_, seen)| seen.next <= now);
+        due.map(|(&id, _)| id).collect()
+    }
+
+    /// The pending systems of the actions that were asked for; those of actions that have more or fewer than before.
+    pub(super) fn actions_counted(&mut self, asked: &[i64], rows: &[(i64, i64)], now: Instant) -> Vec<SystemId> {
+        let mut systems: BTreeMap<i64, Vec<SystemId>> = asked.iter().map(|&id| (id, Vec::new())).collect();
+        for &(action, system) in rows {
+            systems.entry(action).or_default().push(SystemId(system));
+        }
+        let mut told = BTreeSet::new();
+        for (id, systems) in systems {
+            let Some(seen) = self.actions.get_mut(&id) else {
+                continue;
+            };
+            seen.next = now + seen.pause;
+            seen.pause *= 2;
+            if seen.rows != systems.len() {
+                seen.rows = systems.len();
+                told.extend(systems);
+            }
+        }
+        told.into_iter().collect()
+    }
+
+    /// The systems whose pending rows are to be compared now, if it is time.
+    pub(super) fn next_sweep(&self, now: Instant) -> Vec<SystemId> {
+        if self.connected.is_empty() || self.sweep_at.is_some_and(|at| at > now) {
+            return Vec::new();
+        }
+        let after = self.swept.map_or(i64::MIN, |SystemId(id)| id.saturating_add(1));
+        let rest = self.connected.range(SystemId(after)..).map(|(&system, _)| system);
+        let batch: Vec<SystemId> = rest.take(SWEEP_BATCH).collect();
+        match batch.is_empty() {
+            true => self.connected.keys().copied().take(SWEEP_BATCH).collect(),
+            false => batch,
+        }
+    }
+
+    /// Marks of the pending rows of these systems, those without any left out; the systems where they changed.
+    pub(super) fn swept(
+        &mut self,
+        asked: &[SystemId],
+        marks: &[(i64, i64)],
+        began: Instant,
+        now: Instant,
+    ) -> Vec<SystemId> {
+        let marks: BTreeMap<i64, i64> = marks.iter().copied().collect();
+        self.swept = asked.last().copied();
+        self.sweep_at = Some(now + now.duration_since(began) * SWEEP_REST);
+        let mut changed = Vec::new();
+        for &system in asked {
+            let Some(known) = self.connected.get_mut(&system) else {
+                continue;
+            };
+            let mark = marks.get(&system.0).copied().unwrap_or_default();
+            // One that just became connected was read a moment before: something may have come in between.
+            if known.replace(mark).unwrap_or_default() != mark {
+                changed.push(system);
+            }
+        }
+        changed
+    }
+
+    /// Connected systems with name and JID as known, if it is time to look at their registrations.
+    pub(super) fn next_clients(&mut self, notified: bool, now: Instant) -> Option<Vec<(SystemId, String, String)>> {
+        if self.connected.is_empty() || (!notified && self.clients_at.is_some_and(|at| at > now)) {
+            return None;
+        }
+        self.clients_at = Some(now + CLIENTS_EVERY);
+        let known = |system: &SystemId| {
+            let (name, jid) = self.clients.get(system).cloned().unwrap_or_default();
+            (*system, name, jid)
+        };
+        Some(self.connected.keys().map(known).collect())
+    }
+
+    /// Registrations that differ from what was known; those of them that were known.
+    pub(super) fn clients_seen(&mut self, rows: Vec<(i64, String, String)>) -> Vec<SystemId> {
+        let mut renewed = Vec::new();
+        for (system, name, jid) in rows {
+            let system = SystemId(system);
+            if self.connected.contains_key(&system) && self.clients.insert(system, (name, jid)).is_some() {
+                renewed.push(system);
+            }
+        }
+        renewed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn ids(systems: &[SystemId]) -> Vec<i64> {
+        systems.iter().map(|system| system.0).collect()
+    }
+
+    #[test]
+    fn action_is_told_once_and_again_when_its_systems_change() {
+        let mut watch = Watch::starting_at(10);
+        let now = Instant::now();
+
+        assert_eq!(watch.actions_seen(&[12], now), [12]);
+        assert_eq!(ids(&watch.actions_counted(&[12], &[(12, 1), (12, 2)], now)), [1, 2]);
+        assert!(watch.actions_seen(&[12], now).is_empty());
+        assert_eq!(watch.actions_seen(&[12], now + SECOND), [12]);
+        assert!(
+            watch
+                .actions_counted(&[12], &[(12, 1), (12, 2)], now + SECOND)
+                .is_empty()
+        );
+        let later = now + 3 * SECOND;
+        assert_eq!(watch.actions_seen(&[12], later), [12]);
+        assert_eq!(
+            ids(&watch.actions_counted(&[12], &[(12, 1), (12, 2), (12, 3)], later)),
+            [1, 2, 3]
+        );
+    }
+
+    #[test]
+    fn late_commit_below_the_newest_id_is_seen() {
+        let mut watch = Watch::starting_at(10);
+        let now = Instant::now();
+        watch.actions_seen(&[13], now);
+        watch.actions_counted(&[13], &[], now);
+
+        assert_eq!(watch.watermark(), 10);
+        assert_eq!(watch.actions_seen(&[12, 13], now), [12]);
+        assert!(watch.actions_seen(&[12, 13], now + OVERLAP).is_empty());
+        assert_eq!(watch.watermark(), 13);
+    }
+
+    #[test]
+    fn sweep_goes_round_and_rests() {
+        let mut watch = Watch::default();
+        let all: Vec<SystemId> = (1..=700).map(SystemId).collect();
+        watch.set_all_connected(&all);
+        let now = Instant::now();
+
+        let first = watch.next_sweep(now);
+        assert_eq!(first.len(), SWEEP_BATCH);
+        let ended = now + Duration::from_millis(10);
+        assert_eq!(ids(&watch.swept(&first, &[(1, 7)], now, ended)), [1]);
+        assert!(watch.next_sweep(ended).is_empty());
+        let second = watch.next_sweep(ended + Duration::from_millis(490));
+        assert_eq!(second.len(), 200);
+        watch.swept(&second, &[], ended, ended);
+        let again = watch.next_sweep(ended);
+        assert_eq!(again, first);
+        assert_eq!(ids(&watch.swept(&again, &[(1, 8), (2, 5)], ended, ended)), [1, 2]);
+    }
+
+    #[test]
+    fn registration_is_renewed_when_it_was_known() {
+        let mut watch = Watch::default();
+        watch.set_connected(SystemId(1), true);
+        let row = |name: &str| (1, name.to_owned(), "a@b/osad".to_owned());
+
+        assert!(watch.clients_seen(vec![row("old")]).is_empty());
+        assert_eq!(ids(&watch.clients_seen(vec![row("new")])), [1]);
+        watch.set_connected(SystemId(1), false);
+        assert!(watch.clients_seen(vec![row("newer")]).is_empty());
+    }
+}

@@ -1,0 +1,28 @@
+//! The contract on PostgreSQL, and what holds only beside a Satellite.
+
+mod cluster;
+mod faults;
+mod notify;
+mod satellite;
+mod site;
+mod tls;
+
+use osa::domain::ids::SystemId;
+use osa::domain::push::request::{Entry, Step};
+
+use crate::contract::at;
+use site::Site;
+
+async fn new_site() -> Site {
+    Site::satellite().await
+}
+
+fn step(system: SystemId, secs: i64, step: Step) -> Entry {
+    Entry {
+        system,
+        at: at(secs),
+        step,
+    }
+}
+
+crate::contract::satellite_suite!(crate::postgres::new_site);

@@ -1,0 +1,140 @@
+//! Triggers and LISTEN.
+
+use std::time::Duration;
+
+use osa::domain::ids::ClientName;
+use osa::domain::push::request::Step;
+use osa::domain::secret::Secret;
+use osa::ports::push::PushStore;
+use osa::ports::registrations::Registrations;
+use osa::store::postgres::{PostgresStore, administration};
+use tokio::time::timeout;
+
+use super::cluster::Database;
+use super::site::Site;
+use crate::contract::{at, jid, record, registered, scheduled};
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// Waits for the notification that tells that listening has begun.
+async fn listening_site() -> Site {
+    let database = Database::satellite();
+    administration::migrate(&database.options()).await.unwrap();
+    administration::install_notify(&database.options()).await.unwrap();
+    let options = database.options();
+    let site = Site::with(database, options).await;
+    assert!(site.store.has_triggers());
+    timeout(SOON, site.store.changes().notified()).await.unwrap();
+    site
+}
+
+async fn wakes(site: &Site, what: &str) {
+    let woken = timeout(SOON, site.store.changes().notified()).await;
+    assert!(woken.is_ok(), "{what}");
+}
+
+/// Whether something wakes although nothing should; bounded by a change that does.
+async fn stays_asleep(site: &Site, what: &str) {
+    let woken = timeout(Duration::from_millis(300), site.store.changes().notified()).await;
+    assert!(woken.is_err(), "{what}");
+}
+
+#[tokio::test]
+async fn every_change_of_its_business_wakes_the_dispatcher() {
+    let site = listening_site().await;
+    let system = registered(&site, "a").await;
+    wakes(&site, "registration").await;
+    let action = scheduled(&site, &[system], "one").await;
+    wakes(&site, "new action").await;
+    site.satellite.set_status(action, system, 1).await;
+    wakes(&site, "picked up").await;
+    site.satellite
+        .run("UPDATE rhnAction SET earliest_action = earliest_action + interval '1 h'")
+        .await;
+    wakes(&site, "postponed").await;
+    site.register_osad_jid(system, &jid("b"), at(1)).await.unwrap();
+    wakes(&site, "other JID").await;
+    site.satellite
+        .run("UPDATE rhnPushClient SET last_ping_time = now(), next_action_time = NULL")
+        .await;
+    wakes(&site, "ping wanted").await;
+}
+
+#[tokio::test]
+async fn what_the_dispatcher_does_itself_wakes_nobody() {
+    let site = listening_site().await;
+    let system = registered(&site, "a").await;
+    wakes(&site, "registration").await;
+    // Notifications of one transaction may come in two parts.
+    while timeout(Duration::from_millis(100), site.store.changes().notified())
+        .await
+        .is_ok()
+    {}
+
+    record(&site, system, 1, [Step::Online(true), Step::Heard, Step::Online(false)]).await;
+    site.satellite.run("UPDATE rhnServerAction SET result_msg = 'x'").await;
+
+    stays_asleep(&site, "own records").await;
+}
+
+#[tokio::test]
+async fn renewed_registration_of_a_connected_system_is_told() {
+    let site = listening_site().await;
+    let system = registered(&site, "a").await;
+    record(&site, system, 1, [Step::Online(true)]).await;
+    wakes(&site, "registration").await;
+    assert_eq!(site.changed_systems().await.unwrap().renewed, []);
+
+    site.register_osad(system, &ClientName("new".to_owned()), &Secret::new("k"), at(2))
+        .await
+        .unwrap();
+
+    for _ in 0..100 {
+        let renewed = site.changed_systems().await.unwrap().renewed;
+        if !renewed.is_empty() {
+            assert_eq!(renewed, [system]);
+            return;
+        }
+        wakes(&site, "renewed").await;
+    }
+    panic!("not told");
+}
+
+#[tokio::test]
+async fn listening_goes_on_after_its_connection_is_lost() {
+    let site = listening_site().await;
+    site.satellite
+        .run(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'LISTEN osa_changed' \
+              AND datname = current_database()",
+        )
+        .await;
+
+    // Making it anew wakes: something may have been missed.
+    wakes(&site, "listening anew").await;
+    let system = registered(&site, "a").await;
+    wakes(&site, "registration").await;
+    scheduled(&site, &[system], "one").await;
+    wakes(&site, "new action").await;
+}
+
+#[tokio::test]
+async fn triggers_can_be_taken_away_and_put_back() {
+    let site = listening_site().await;
+    administration::install_notify(&site.options).await.unwrap();
+    site.satellite
+        .run("ALTER TABLE rhnAction DISABLE TRIGGER osa_action_postponed")
+        .await;
+    assert!(!PostgresStore::open(&site.options).await.unwrap().has_triggers());
+
+    administration::remove_notify(&site.options).await.unwrap();
+    administration::remove_notify(&site.options).await.unwrap();
+
+    let left: i64 = site
+        .satellite
+        .one("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'osa%'")
+        .await;
+    assert_eq!(left, 0);
+    administration::install_notify(&site.options).await.unwrap();
+    assert!(PostgresStore::open(&site.options).await.unwrap().has_triggers());
+}
