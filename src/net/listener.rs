@@ -25,13 +25,24 @@ const USER_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// A listening socket could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {error}: stop what uses it, or configure another address or port")]
+#[error("cannot listen on {address}: {error}: {remedy}", remedy = remedy(.error.kind()))]
 pub struct ListenError {
     /// Where.
     pub address: SocketAddr,
     /// What the system says.
     #[source]
     pub error: io::Error,
+}
+
+fn remedy(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::PermissionDenied => {
+            "let the service have it (CAP_NET_BIND_SERVICE below port 1024, SELinux: docs/attach.md), or configure another port"
+        }
+        io::ErrorKind::AddrNotAvailable => "configure an address of this machine",
+        // Not our enum; mostly the port is taken.
+        _ => "stop what uses it, or configure another address or port",
+    }
 }
 
 /// Listens on every address of both families. IPv6 is left out where the machine has none. With port 0 both families

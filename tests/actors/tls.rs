@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use osa::net::ca::{AuthorityFiles, Ensured, RenewedTls, create_authority, ensure, issue_server};
-use osa::net::listener::{listen_everywhere, listen_on};
+use osa::net::listener::{ListenError, listen_everywhere, listen_on};
 use osa::net::tls::{ServerTls, client_tls};
 use osa::ports::tls::{Certificates, TlsWarning};
 use osa::ports::transport::{Connection, Handshake, LinkError, Listener, TlsFailure};
@@ -462,6 +462,29 @@ async fn both_families_share_one_port() {
         let address = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), v6.local_addr().port());
         TcpStream::connect(address).expect("IPv6 answers");
     }
+}
+
+#[test]
+fn remedy_fits_the_reason_why_a_port_is_not_had() {
+    let said = |kind: std::io::ErrorKind| {
+        let address = SocketAddr::from(([127, 0, 0, 1], 5222));
+        let error = kind.into();
+        ListenError { address, error }.to_string()
+    };
+
+    assert!(said(std::io::ErrorKind::PermissionDenied).contains("SELinux"));
+    assert!(!said(std::io::ErrorKind::PermissionDenied).contains("stop what uses it"));
+    assert!(said(std::io::ErrorKind::AddrInUse).contains("stop what uses it"));
+}
+
+#[actix::test]
+async fn address_that_is_not_ours_is_told() {
+    let site = Site::new();
+    let elsewhere = SocketAddr::from(([192, 0, 2, 1], 0));
+
+    let error = listen_on(elsewhere, &site.tls()).err().expect("not ours").to_string();
+
+    assert!(error.ends_with("configure an address of this machine"), "{error}");
 }
 
 #[actix::test]
