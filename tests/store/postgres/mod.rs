@@ -2,6 +2,7 @@
 
 mod cluster;
 mod faults;
+mod grants;
 mod notify;
 mod satellite;
 mod site;

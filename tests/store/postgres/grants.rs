@@ -1,0 +1,154 @@
+//! The rights that `docs/attach.md` lists suffice, and are the only ones that are used.
+
+use osa::domain::ids::ClientName;
+use osa::domain::push::client::RunEnd;
+use osa::domain::push::request::Step;
+use osa::ports::accounts::Accounts;
+use osa::ports::inventory::{ActionFilter, Inventory};
+use osa::ports::push::PushStore;
+use osa::ports::store::StoreError;
+use osa::store::postgres::{PostgresOptions, PostgresStore, administration};
+
+use super::cluster::Database;
+use super::site::Site;
+use crate::contract::{answered, at, jid, number, record, registered, report, scheduled};
+
+/// What stands between back quotes.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// The documented rights of a role as statements; tables that this schema lacks are left out.
+fn grants(role: &str) -> Vec<(String, bool)> {
+    let page = include_str!("../../../docs/attach.md");
+    let (_, section) = page
+        .split_once("## What is read and written")
+        .expect("the section is there");
+    let (section, _) = section.split_once("\n## ").expect("another follows");
+    let mut statements = Vec::new();
+    for row in section
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.contains('`'))
+    {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, tables, right, ..] = cells.as_slice() else {
+            panic!("{row}");
+        };
+        for table in quoted(tables) {
+            if table == "osa_*" {
+                for kind in ["TABLES", "SEQUENCES"] {
+                    // Of the database's other tables everything is revoked before this.
+                    statements.push((kind.to_owned(), true));
+                }
+                continue;
+            }
+            let right = match right.split_once(" of ") {
+                Some((right, columns)) => format!("{right} ({})", quoted(columns).join(", ")),
+                None => (*right).to_owned(),
+            };
+            let only_uyuni = table.starts_with("suse");
+            if !only_uyuni {
+                statements.push((format!("GRANT {right} ON {table} TO {role}"), false));
+            }
+        }
+    }
+    statements
+}
+
+#[tokio::test]
+async fn documented_rights_suffice() {
+    let database = Database::satellite();
+    administration::migrate(&database.options()).await.unwrap();
+    let role = format!("osa_{}", database.name);
+    database.sql(&format!("CREATE ROLE {role} LOGIN"));
+    let mut granted = 0;
+    for (statement, is_own) in grants(&role) {
+        granted += 1;
+        if !is_own {
+            database.sql(&statement);
+            continue;
+        }
+        let kind = if statement == "TABLES" { "'r'" } else { "'S'" };
+        database.sql(&format!(
+            "DO $$ DECLARE own text; BEGIN FOR own IN SELECT relname FROM pg_class WHERE relkind = {kind} \
+             AND relname LIKE 'osa\\_%' LOOP EXECUTE 'GRANT ALL ON ' || own || ' TO {role}'; END LOOP; END $$"
+        ));
+    }
+    assert!(granted > 10, "{granted}");
+    let options = PostgresOptions {
+        user: role.clone(),
+        entitlements: vec!["enterprise_entitled".to_owned()],
+        notify_threshold: Some(10),
+        ..database.options()
+    };
+    let site = Site::with(database, options.clone()).await;
+
+    let node = site.start_node("one", at(0)).await.unwrap();
+    let system = registered(&site, "a").await;
+    site.satellite
+        .run(&format!("INSERT INTO rhnServerGroupMembers VALUES ({system}, 1)"))
+        .await;
+    scheduled(&site, &[system], "one").await;
+    assert_eq!(site.changed_systems().await.unwrap().systems, [system]);
+    assert_eq!(site.clients_by_jid(&jid("a")).await.unwrap().len(), 1);
+    assert!(
+        site.client_by_name(&ClientName("client-a".to_owned()))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    answered(&site, system, 1, 0).await;
+    let steps = [
+        Step::Started(crate::contract::run_start(1, 1)),
+        report(1, 1, RunEnd::Exited(0)),
+        Step::Online(true),
+    ];
+    record(&site, system, 1, steps).await;
+    record(
+        &site,
+        system,
+        2,
+        [
+            Step::Heard,
+            Step::AgentAnnounced,
+            Step::Lost(number(9), osa::domain::push::request::LossReason::NotSent),
+        ],
+    )
+    .await;
+    assert_eq!(site.satellite.state(system).await, "online");
+    site.changed_systems().await.unwrap();
+    site.settle_presence(node, &[(system, false)], at(60)).await.unwrap();
+    assert_eq!(site.satellite.state(system).await, "offline");
+    site.create_account("osad-a", "x", at(0)).await.unwrap();
+    assert!(site.account("osad-a").await.unwrap().unwrap().linked);
+    assert_eq!(site.accounts().await.unwrap().len(), 1);
+    site.expire_accounts(at(9)).await.unwrap();
+    site.remove_account("osad-a").await.unwrap();
+    assert_eq!(site.systems().await.unwrap().len(), 1);
+    let all = ActionFilter {
+        limit: 10,
+        ..ActionFilter::default()
+    };
+    assert_eq!(site.actions(&all).await.unwrap().len(), 1);
+    site.explain(system).await.unwrap();
+    site.prune(at(100)).await.unwrap();
+
+    let refused = administration::install_notify(&options).await;
+    assert!(
+        matches!(refused, Err(StoreError::Denied { .. } | StoreError::Other { .. })),
+        "{refused:?}"
+    );
+    site.satellite.run("REVOKE SELECT ON rhnServerLock FROM PUBLIC").await;
+    site.satellite
+        .run(&format!("REVOKE SELECT ON rhnServerLock FROM {role}"))
+        .await;
+    let refused = site.work(&[system]).await;
+    assert!(matches!(refused, Err(StoreError::Denied { .. })), "{refused:?}");
+    assert!(
+        PostgresStore::open(&options).await.is_ok(),
+        "what is missing is told when it is needed"
+    );
+    site.satellite
+        .run(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
+        .await;
+}
