@@ -2,11 +2,11 @@
 
 use futures_util::future::join_all;
 use osa::domain::ids::{ClientName, Incarnation, SystemId};
-use osa::domain::push::request::{Claim, ClaimOutcome, RequestState};
+use osa::domain::push::request::{Claim, ClaimOutcome, RequestState, Step};
 use osa::domain::secret::Secret;
 use osa::ports::store::Store;
 
-use super::{at, claim, due, granted, jid, number, push_record, registered, scheduled};
+use super::{at, claim, due, granted, jid, number, push_record, record, registered, scheduled};
 
 pub async fn granted_claim_returns_what_to_sign_with(store: &dyn Store) {
     let system = registered(store, "a").await;
@@ -35,6 +35,8 @@ pub async fn live_lease_refuses_the_next_claim(store: &dyn Store) {
     let system = registered(store, "a").await;
     granted(store, system, 1, 0).await;
 
+    assert_eq!(claim(store, system, 2, 59).await, ClaimOutcome::Refused);
+    record(store, system, 1, [Step::Sent(number(1))]).await;
     assert_eq!(claim(store, system, 2, 59).await, ClaimOutcome::Refused);
 }
 
