@@ -24,6 +24,7 @@ mod endurance;
 mod existing;
 #[cfg(feature = "dispatcher")]
 mod existing_agents;
+mod existing_logins;
 #[cfg(feature = "dispatcher")]
 mod names;
 #[cfg(feature = "dispatcher")]

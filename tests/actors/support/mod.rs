@@ -4,6 +4,7 @@ pub mod agent;
 pub mod client;
 pub mod dispatcher;
 pub mod duplex;
+pub mod launcher;
 pub mod site;
 pub mod status;
 pub mod store;
