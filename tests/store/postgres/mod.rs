@@ -3,6 +3,7 @@
 mod cluster;
 mod faults;
 mod grants;
+mod neighbours;
 mod notify;
 mod satellite;
 mod site;
