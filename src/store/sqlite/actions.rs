@@ -192,7 +192,7 @@ fn action_row(
         completed: completed.map(Timestamp::from_millis),
         remaining_tries,
         result,
-        trace: last_trace(connection, system, id)?,
+        trace: last_trace(connection, system, id, completed)?,
     })
 }
 

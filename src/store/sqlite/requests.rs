@@ -194,19 +194,23 @@ pub(super) fn trace((number, claimed, sent, answered, started, ended): Times) ->
     }
 }
 
-/// The last request that covered an action.
+/// The request that ended an action, or else the last that covered it: the one that ended with it comes first. What was sent
+/// again while the report of an earlier run was on its way ends later.
 pub(super) fn last_trace(
     connection: &mut SqliteConnection,
     system: SystemId,
     action: ActionId,
+    ended: Option<i64>,
 ) -> QueryResult<RequestTrace> {
     let times = statement::<TimeTypes>(
         "SELECT r.number, r.claimed_at, r.sent_at, r.answered_at, r.started_at, r.ended_at \
          FROM osa_request_action c JOIN osa_request r ON r.server_id = c.server_id AND r.number = c.number \
-         WHERE c.server_id = ? AND c.action_id = ? ORDER BY c.number DESC LIMIT 1",
+         WHERE c.server_id = ? AND c.action_id = ? \
+         ORDER BY ifnull(r.ended_at = ?, 0) DESC, c.number DESC LIMIT 1",
     )
     .bind(system)
     .bind(action)
+    .bind(ended)
     .get_result::<Times>(connection)
     .optional()?;
     Ok(times.map(trace).unwrap_or_default())

@@ -211,3 +211,19 @@ pub async fn explanation_tells_the_requests(store: &dyn Store) {
     let trace = row(store, action, system).await.trace;
     assert_eq!((trace.number, trace.claimed, trace.sent), (Some(3), Some(at(4)), None));
 }
+
+pub async fn completed_action_shows_the_request_that_completed_it(store: &dyn Store) {
+    let system = registered(store, "a").await;
+    let action = scheduled(store, &[system], "one").await;
+    answered(store, system, 1, 0).await;
+    record(store, system, 1, [Step::Lost(number(1), LossReason::NodeRestarted)]).await;
+    answered(store, system, 2, 2).await;
+
+    // The run of the first request is reported while the second one is on its way, and covers what that one covers.
+    record(store, system, 4, [report(1, 1, RunEnd::Exited(0))]).await;
+    record(store, system, 9, [report(2, 2, RunEnd::Exited(0))]).await;
+
+    let row = row(store, action, system).await;
+    assert_eq!((row.status, row.completed), (ActionStatus::Completed, Some(at(4))));
+    assert_eq!((row.trace.number, row.trace.ended), (Some(1), Some(at(4))));
+}

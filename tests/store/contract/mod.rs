@@ -184,6 +184,7 @@ macro_rules! standalone_suite {
                 cancelled_action_takes_its_dependents_along
                 actions_are_filtered_and_newest_first
                 explanation_tells_the_requests
+                completed_action_shows_the_request_that_completed_it
             }
             claims {
                 granted_claim_returns_what_to_sign_with
