@@ -114,6 +114,19 @@ pub enum StoreError {
     /// What is stored is inconsistent, or has a form this program never wrote.
     #[error("database {0} is damaged: restore it from a backup")]
     Damaged(DatabaseLabel),
+    /// A file is there, with nothing in it: most likely a restore failed.
+    #[error("database {0} is an empty file: restore it from a backup, or remove it to have a new one made")]
+    Empty(DatabaseLabel),
+    /// The write-ahead log at the database's path was left behind by the file that was there before.
+    #[error(
+        "{} was left behind by another database, and would damage {database}: move it away, or remove {database}.lock if both were copied here together", .log.display()
+    )]
+    StrangeLog {
+        /// The file.
+        database: DatabaseLabel,
+        /// The log.
+        log: PathBuf,
+    },
     /// The database was written by a later version.
     #[error("database {database} has schema {found}, newer than this program's: install a newer osa-dispatcher")]
     Newer {

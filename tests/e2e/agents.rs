@@ -102,6 +102,15 @@ impl Logged {
         (self.process.0.wait().unwrap().code(), line.to_owned())
     }
 
+    /// Asserts that this event was in the log before now.
+    pub fn seen(&self, event: &str) {
+        assert!(
+            self.seen.iter().any(|record| record["event"] == event),
+            "{event}: {:?}",
+            self.seen
+        );
+    }
+
     /// Returns at the next record of this event that contains these words.
     pub fn wait_for(&mut self, event: &str, words: &str) -> Value {
         let end = Instant::now() + PATIENCE;

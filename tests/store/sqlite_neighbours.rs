@@ -32,6 +32,7 @@ async fn lock_of_another_process_passes() {
 async fn locked_database_is_not_opened() {
     let directory = tempfile::tempdir().unwrap();
     let options = options(&directory);
+    drop(serve(&options));
     let mut other = stranger(&options.path);
     other.batch_execute("BEGIN EXCLUSIVE").unwrap();
 

@@ -131,7 +131,11 @@ pub(in crate::compose) fn store(error: &StoreError) -> u8 {
         StoreError::Full(_) | StoreError::Io(_) => 74,
         StoreError::Inaccessible { source, .. } => file(source),
         StoreError::OutOfThreads(_) => 71,
-        StoreError::Damaged(_) | StoreError::Newer { .. } | StoreError::NotFound { .. } => 65,
+        StoreError::Damaged(_)
+        | StoreError::Empty(_)
+        | StoreError::StrangeLog { .. }
+        | StoreError::Newer { .. }
+        | StoreError::NotFound { .. } => 65,
         StoreError::Exists { .. } => 73,
         StoreError::WorkerPanicked | StoreError::Other { .. } => 70,
     }

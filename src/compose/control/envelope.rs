@@ -106,6 +106,8 @@ impl From<StoreError> for Rejection {
             | StoreError::Inaccessible { .. }
             | StoreError::OutOfThreads(_)
             | StoreError::Damaged(_)
+            | StoreError::Empty(_)
+            | StoreError::StrangeLog { .. }
             | StoreError::Newer { .. }
             | StoreError::Denied { .. }
             | StoreError::Unsafe { .. }

@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::compose::time::Time;
+use crate::host::clock::SystemClock;
+use crate::ports::clock::Clock;
 use crate::store::sqlite::{Place, SqliteStore};
 
 /// How often it is looked at: one `stat`.
@@ -34,12 +37,35 @@ impl DatabaseWatch {
                 return std::future::pending().await;
             };
             match store.place().await {
-                Ok(Place::Replaced) => return,
+                Ok(Place::Replaced) => return self.set_log_aside(&store).await,
                 Ok(Place::Deleted) => self.note_deleted(),
                 Ok(Place::Kept) => self.deleted.store(false, Ordering::Relaxed),
                 // Whoever uses the database says what is wrong with it.
                 Err(_) => {}
             }
+        }
+    }
+
+    /// The log is the old file's: at the next start it would be copied into the new one.
+    async fn set_log_aside(&self, store: &SqliteStore) {
+        let time = Time(SystemClock.now()).to_string().replace([':', '-'], "");
+        let label = format!(".replaced-{time}");
+        let log = format!("{}-wal{label}", self.path.display());
+        match store.set_log_aside(label).await {
+            Ok(()) => tracing::error!(
+                event = "database_replaced",
+                path = %self.path.display(),
+                log,
+                "another file is at the database's path: the dispatcher ends; the old one's write-ahead log was renamed, so \
+                 that it does not damage the new one, and may be removed"
+            ),
+            Err(error) => tracing::error!(
+                event = "database_replaced",
+                path = %self.path.display(),
+                error = %error,
+                "another file is at the database's path: the dispatcher ends; move the old one's -wal away before the next \
+                 start"
+            ),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,8 +37,12 @@ pub(super) fn prepare_directory(path: &Path) -> Result<(), StoreError> {
 /// Makes an empty file where there is none, and closes the file to others.
 ///
 /// # Errors
+/// [`StoreError::Empty`] if there was an empty one: a failed restore must not pass for a new database.
 /// [`StoreError::Inaccessible`], [`StoreError::Full`].
 pub(super) fn prepare(path: &Path) -> Result<(), StoreError> {
+    if std::fs::metadata(path).is_ok_and(|found| found.len() == 0) {
+        return Err(StoreError::Empty(path.into()));
+    }
     let closed = open(path).and_then(|file| {
         let mode = file.metadata()?.permissions().mode();
         if mode & 0o077 == 0 {
@@ -49,9 +53,35 @@ pub(super) fn prepare(path: &Path) -> Result<(), StoreError> {
     closed.map_err(|error| inaccessible(path, error))
 }
 
+/// Takes back what [`prepare`] made when it came to nothing: the next attempt would find an empty file.
+pub(super) fn remove_if_empty(path: &Path) {
+    if std::fs::metadata(path).is_ok_and(|found| found.len() == 0) {
+        // What cannot be removed is refused with words the next time.
+        std::fs::remove_file(path).ok();
+    }
+}
+
 /// A lock that ends with the process.
 pub(super) struct Lock {
-    _file: Flock<File>,
+    file: Flock<File>,
+}
+
+/// The longest note. Units: bytes.
+const NOTE_MAX: usize = 64;
+
+impl Lock {
+    /// What an earlier holder left in the file.
+    pub(super) fn note(&self) -> io::Result<String> {
+        let mut bytes = [0; NOTE_MAX];
+        let length = self.file.read_at(&mut bytes, 0)?;
+        Ok(String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()).into_owned())
+    }
+
+    /// Leaves something for the next holder.
+    pub(super) fn set_note(&self, note: &str) -> io::Result<()> {
+        self.file.write_all_at(note.as_bytes(), 0)?;
+        self.file.set_len(note.len() as u64)
+    }
 }
 
 /// Who wants the lock.
@@ -76,7 +106,7 @@ pub(super) fn lock(path: &Path, holder: Holder) -> Result<Lock, StoreError> {
     let mut file = open(&beside).map_err(|error| inaccessible(&beside, error))?;
     for attempt in 1..=attempts {
         file = match Flock::lock(file, kind) {
-            Ok(locked) => return Ok(Lock { _file: locked }),
+            Ok(locked) => return Ok(Lock { file: locked }),
             Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) => file,
             Err((_, errno)) => return Err(inaccessible(&beside, errno.into())),
         };
@@ -159,7 +189,7 @@ fn directory_of(path: &Path) -> &Path {
     }
 }
 
-fn sibling(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn sibling(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

@@ -20,6 +20,7 @@ mod record;
 mod registrations;
 mod requests;
 mod schema;
+mod sidecars;
 mod statement;
 mod work;
 mod workers;
@@ -39,6 +40,7 @@ use durable::Flusher;
 use failure::Failure;
 pub use file::Place;
 use file::{Holder, Identity, Lock};
+use sidecars::Sidecars;
 use statement::statement;
 use workers::{Connect, Workers};
 
@@ -100,6 +102,7 @@ pub struct SqliteStore {
     path: PathBuf,
     deadline: Duration,
     identity: Identity,
+    sidecars: Sidecars,
     max_tries: i64,
     /// The newest change that was told.
     seen: AtomicI64,
@@ -113,7 +116,8 @@ impl SqliteStore {
     /// and keeps every other process from opening it. Blocks; meant for the start of a program.
     ///
     /// # Errors
-    /// [`StoreError::InUse`], [`StoreError::Newer`], [`StoreError::Damaged`], [`StoreError::Locked`],
+    /// [`StoreError::InUse`], [`StoreError::Newer`], [`StoreError::Damaged`], [`StoreError::Empty`],
+    /// [`StoreError::StrangeLog`], [`StoreError::Locked`],
     /// [`StoreError::Full`], [`StoreError::Inaccessible`]: each says what to do.
     pub fn open_for_serving(options: &SqliteOptions) -> Result<Self, StoreError> {
         Self::open(options, Holder::Dispatcher)
@@ -133,7 +137,8 @@ impl SqliteStore {
         // The lock comes first: closing any descriptor of the file would drop SQLite's locks in this process.
         let lock = file::lock(path, holder)?;
         file::prepare(path)?;
-        let mut writing = connection::open(options, Role::Writer)?;
+        sidecars::admit(path, &lock)?;
+        let mut writing = connection::open(options, Role::Writer).inspect_err(|_| file::remove_if_empty(path))?;
         connection::migrate(&mut writing, path)?;
         if holder == Holder::Dispatcher {
             connection::check(&mut writing, path)?;
@@ -156,6 +161,7 @@ impl SqliteStore {
             path: path.clone(),
             deadline: options.deadline,
             identity,
+            sidecars: Sidecars::of(path)?,
             max_tries: i64::from(options.max_tries.get()),
             seen: AtomicI64::new(seen),
             changed: Arc::new(Notify::new()),
@@ -180,6 +186,17 @@ impl SqliteStore {
         let (path, identity) = (self.path.clone(), self.identity);
         // Not on the caller's thread: the disk may hang.
         self.in_time(self.readers.run(move |_| file::place(&path, identity)))
+            .await
+    }
+
+    /// Renames the write-ahead log of a database that was replaced, adding `label` to its name: left where it is, it would be
+    /// copied into the new file. It is still written to, and complete once this store is closed.
+    ///
+    /// # Errors
+    /// [`StoreError::Inaccessible`], [`StoreError::Stalled`].
+    pub async fn set_log_aside(&self, label: String) -> Result<(), StoreError> {
+        let (path, sidecars) = (self.path.clone(), self.sidecars.clone());
+        self.in_time(self.readers.run(move |_| sidecars.set_aside(&path, &label)))
             .await
     }
 
