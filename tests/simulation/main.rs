@@ -13,10 +13,11 @@
     reason = "a test fails by panicking, and says with which seed"
 )]
 
+mod agenda;
 mod agents;
 mod rng;
 mod rules;
-mod slots;
+
 mod store;
 mod wire;
 mod world;

@@ -146,6 +146,9 @@ impl Agenda {
     /// A client became pushable. Its announced reports are recorded first, then its record is read.
     pub fn session_opened(&mut self, arrival: Arrival, now: Timestamp) {
         let system = arrival.system;
+        if self.arrivals.repeats(&arrival, self.planner.connection(system)) {
+            return;
+        }
         if let Some(announcement) = &arrival.announcement {
             for report in &announcement.reports {
                 self.lanes.record(Entry {

@@ -61,6 +61,12 @@ impl Arrivals {
         );
     }
 
+    /// Whether a session merely says again that it is here. It changes nothing then: its request may be on its way.
+    pub(super) fn repeats(&self, arrival: &Arrival, seated: Option<ConnectionId>) -> bool {
+        let known = [seated, self.connection(arrival.system)];
+        arrival.announcement.is_none() && known.contains(&Some(arrival.connection))
+    }
+
     pub(super) fn remove(&mut self, system: SystemId, connection: ConnectionId) {
         if self.connection(system) == Some(connection) {
             self.0.remove(&system);

@@ -1,4 +1,4 @@
-//! A slot that is taken between a decision and its claim.
+//! What comes in between a decision and its claim, or a claim and its delivery.
 
 use std::time::Duration;
 
@@ -7,9 +7,10 @@ use osa::domain::push::action::{ActionKind, ActionVersion, PendingAction, Progre
 use osa::domain::push::agenda::{Agenda, Arrival, Operation, Outcome, Task};
 use osa::domain::push::client::{AgentKind, Announcement, RunStart};
 use osa::domain::push::policy::Policy;
-use osa::domain::push::request::{OpenRequest, PushRecord, RequestState};
+use osa::domain::push::request::{ClaimOutcome, OpenRequest, PushRecord, RequestState};
 use osa::domain::time::Timestamp;
 
+use crate::store::registration;
 use crate::world::START;
 
 const WAITING: SystemId = SystemId(1);
@@ -88,4 +89,29 @@ fn client_that_returns_with_its_check_running_takes_the_slot_of_a_claim_that_has
 
     let later = DUE + Duration::from_secs(10);
     assert!(!matches!(next(&mut agenda, later), Some(Operation::Claim(..))));
+}
+
+#[test]
+fn session_that_says_again_that_it_is_here_is_not_read_again() {
+    let mut agenda = Agenda::new(Policy::default());
+    let again = Arrival {
+        announcement: None,
+        ..arrival(WAITING, None)
+    };
+    agenda.session_opened(arrival(WAITING, None), START);
+    agenda.session_opened(again.clone(), START);
+    assert_eq!(next(&mut agenda, START), Some(Operation::Open(vec![WAITING])));
+    let found = vec![(PushRecord::default(), work(WAITING, Some(START)))];
+    agenda.performed(Outcome::Opened(found), START);
+    let Some(Operation::Claim(..)) = next(&mut agenda, START) else {
+        panic!("it is due")
+    };
+
+    agenda.session_opened(again, START);
+
+    agenda.performed(
+        Outcome::Claimed(vec![ClaimOutcome::Granted(registration(WAITING, 1))]),
+        START,
+    );
+    assert_eq!(next(&mut agenda, START), None, "the request is on its way");
 }
