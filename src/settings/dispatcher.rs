@@ -100,8 +100,11 @@ settings! {
         reconcile_interval: Duration = Some("30s"), Restart;
         /// Most systems that run their check at the same time. Without it: no limit.
         notify_threshold: Option<NonZeroU32> = None, Restart;
-        /// Most requests sent per second. Without it: no limit.
+        /// Most requests sent per second. Without it: no limit, or 200 with a Satellite, which every check asks for work.
         pushes_per_second: Option<NonZeroU32> = None, Restart;
+        /// With a Satellite: labels of entitlements or features, of which a system needs one to be pushed. Without it: none
+        /// is needed.
+        entitlements: Option<Vec<String>> = None, Restart;
         /// How long a system counts towards `notify_threshold` at most.
         slot_age: Duration = Some("30min"), Restart;
         /// How long a request waits for an answer before it is sent again.
@@ -184,6 +187,22 @@ impl DispatcherFlags {
     }
 }
 
+/// Requests a second with a Satellite: each starts a check, and all checks ask the Satellite's web server.
+const SATELLITE_PUSHES_PER_SECOND: i64 = 200;
+
+/// Lays the layers over each other; some defaults are others with a Satellite.
+fn stacked(mut layers: Vec<Layer>, own_file: &str) -> Result<Values, SettingsError> {
+    let values = Values::stack::<DispatcherSettings>(layers.clone(), own_file)?;
+    if values.read::<Deployment>("deployment")? == Deployment::Standalone {
+        return Ok(values);
+    }
+    let mut defaults = Layer::default();
+    let pushes = Given::Number(SATELLITE_PUSHES_PER_SECOND);
+    defaults.push("push.pushes_per_second", pushes, "default with a Satellite");
+    layers.insert(1, defaults);
+    Values::stack::<DispatcherSettings>(layers, own_file)
+}
+
 /// On a Satellite, what is missing belongs into its own file.
 fn in_rhn_conf(error: SettingsError, rhn_conf: Option<&Path>) -> SettingsError {
     match (error, rhn_conf) {
@@ -233,7 +252,7 @@ impl DispatcherSettings {
             environment,
             flags.layer(),
         ];
-        let values = Values::stack::<Self>(layers, &name)?;
+        let values = stacked(layers, &name)?;
         let settings = Self::from_values(&values).map_err(located)?.resolved();
         settings.check(&name).map_err(located)?;
         warnings.extend(told.and_then(|told| settings.other_name(told, &values)));

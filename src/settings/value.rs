@@ -203,6 +203,16 @@ impl SettingValue for Vec<ServerUrl> {
     }
 }
 
+/// Labels, such as those of entitlements.
+impl SettingValue for Vec<String> {
+    const ACCEPTED: &'static str = "1 to 16 labels, such as [\"enterprise_entitled\"]";
+    const SHAPE: Shape = Shape::List;
+
+    fn read(given: &Given) -> Result<Self, Unfit> {
+        Ok(list::<Self>(given)?.into_iter().map(str::to_owned).collect())
+    }
+}
+
 /// Most names one server can have; a big site has a Proxy per location.
 pub const NAMES_MAX: usize = 256;
 
