@@ -15,6 +15,7 @@ mod catalog;
 mod claim;
 mod client;
 mod connect;
+mod dispatchers;
 mod failure;
 mod inventory;
 mod listen;

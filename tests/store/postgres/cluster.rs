@@ -162,7 +162,8 @@ impl Database {
         must(self.psql().arg("-c").arg(text));
     }
 
-    fn psql(&self) -> Command {
+    /// `psql` on it, which ends at the first error.
+    pub fn psql(&self) -> Command {
         let mut psql = self.program("psql");
         psql.args(["-qX", "-v", "ON_ERROR_STOP=1", "-d"]).arg(&self.name);
         psql

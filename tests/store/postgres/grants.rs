@@ -132,6 +132,15 @@ async fn documented_rights_suffice() {
     assert_eq!(site.actions(&all).await.unwrap().len(), 1);
     site.explain(system).await.unwrap();
     site.prune(at(100)).await.unwrap();
+    for _ in ["insert", "update"] {
+        let row = (
+            "rhn-dispatcher-sat@a/superclient",
+            "a",
+            osa::domain::secret::Secret::new("x"),
+        );
+        site.store.check_in_dispatcher(row.0, row.1, &row.2).await.unwrap();
+    }
+    assert_eq!(site.store.dispatchers().await.unwrap().len(), 1);
 
     let refused = administration::install_notify(&options).await;
     assert!(

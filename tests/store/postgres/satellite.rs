@@ -344,3 +344,19 @@ async fn what_is_the_satellites_is_refused() {
     let system = registered(&site, "a").await;
     assert!(matches!(claim(&site, system, 1, 0).await, ClaimOutcome::Granted(_)));
 }
+
+#[tokio::test]
+async fn dispatcher_checks_in_where_rows_have_a_port() {
+    let site = Site::new(Database::satellite().apply("port.sql")).await;
+    let jid = "rhn-dispatcher-sat@a/superclient";
+
+    for hostname in ["old", "new"] {
+        let password = Secret::new(hostname);
+        site.store.check_in_dispatcher(jid, hostname, &password).await.unwrap();
+    }
+
+    let rows = site.store.dispatchers().await.unwrap();
+    assert_eq!((rows.len(), rows[0].hostname.as_str()), (1, "new"));
+    let kept: String = site.satellite.one("SELECT password FROM rhnPushDispatcher").await;
+    assert_eq!(kept, "old");
+}
