@@ -64,6 +64,11 @@ pub struct Logged {
 
 impl Logged {
     pub fn start(site: &Site) -> Self {
+        Self::start_until(site, "dispatcher_started", "")
+    }
+
+    /// Returns when this was logged, which may be before it is ready.
+    pub fn start_until(site: &Site, event: &str, words: &str) -> Self {
         let mut child = command(env!("CARGO_BIN_EXE_osa-dispatcher"))
             .args(["serve", "--nodetach", "-v", "--config"])
             .arg(site.config())
@@ -87,7 +92,7 @@ impl Logged {
             log,
             seen: vec![],
         };
-        logged.wait_for("dispatcher_started", "");
+        logged.wait_for(event, words);
         logged
     }
 

@@ -5,9 +5,15 @@
 mod agents;
 #[cfg(feature = "dispatcher")]
 mod bad_starts;
+#[cfg(feature = "dispatcher")]
+mod beside_satellite;
 mod check_runs;
 #[cfg(feature = "dispatcher")]
 mod clones;
+#[cfg(feature = "dispatcher")]
+#[expect(dead_code, clippy::expect_used, reason = "shared with the tests of the store")]
+#[path = "../store/postgres/cluster.rs"]
+mod cluster;
 #[cfg(feature = "dispatcher")]
 mod commands;
 #[cfg(all(feature = "dispatcher", debug_assertions))]
@@ -31,5 +37,7 @@ mod names;
 mod pushes;
 #[cfg(feature = "dispatcher")]
 mod satellite;
+#[cfg(feature = "dispatcher")]
+mod satellite_httpd;
 #[cfg(feature = "dispatcher")]
 mod site;

@@ -39,6 +39,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Make what a dispatcher needs: data directory, database, CA and certificate, configuration file
     Init(InitArgs),
+    /// Make the dispatcher's own tables in a Satellite's database, or bring them up to date
+    Migrate(MigrateArgs),
     /// Show in a minute what osa does: a dispatcher and some agents, in a throw-away directory
     Demo(DemoArgs),
     /// Check the configuration and show it, each value with its origin
@@ -145,6 +147,20 @@ pub struct InitArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub config: ConfigArgs,
+}
+
+/// What to do to a Satellite's database.
+#[derive(Clone, Debug, Default, Args)]
+pub struct MigrateArgs {
+    /// Put triggers on the Satellite's tables, too, so that the dispatcher hears of new actions at once
+    #[arg(long)]
+    pub install_notify: bool,
+    /// Take these triggers away, and do nothing else
+    #[arg(long, conflicts_with = "install_notify")]
+    pub remove_notify: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub plain: PlainArgs,
 }
 
 /// How much to show.

@@ -9,11 +9,14 @@ use crate::compose::control::answers::Answer;
 use crate::compose::control::desk::{Desk, Site};
 use crate::compose::control::envelope::{read_answer, write_request};
 use crate::compose::control::requests::Request;
+use crate::compose::dispatcher::postgres_options;
 use crate::host::clock::{OsEntropy, SystemClock};
 use crate::net::control::{self, ControlError};
-use crate::ports::store::StoreError;
+use crate::ports::store::{Store, StoreError};
+use crate::settings::database::Deployment;
 use crate::settings::dispatcher::DispatcherSettings;
 use crate::settings::names::ListenAddresses;
+use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 
 /// The settings of the dispatcher that a command is about.
@@ -61,15 +64,8 @@ pub async fn ask_running(settings: &DispatcherSettings, request: Request) -> Res
 }
 
 async fn carry_out(settings: &DispatcherSettings, request: Request) -> Result<Answer, CliError> {
-    if !settings.database.exists() {
-        return Err(CliError::NoDatabase(settings.database.clone()));
-    }
-    let options = SqliteOptions {
-        max_tries: settings.push.max_tries,
-        ..SqliteOptions::at(&settings.database)
-    };
     let desk = Desk {
-        store: Arc::new(SqliteStore::open_for_command(&options)?),
+        store: store(settings).await?,
         clock: Arc::new(SystemClock),
         entropy: Arc::new(OsEntropy),
         site: Site {
@@ -80,6 +76,20 @@ async fn carry_out(settings: &DispatcherSettings, request: Request) -> Result<An
         running: None,
     };
     Ok(desk.handle(request).await?)
+}
+
+async fn store(settings: &DispatcherSettings) -> Result<Arc<dyn Store>, CliError> {
+    if settings.deployment == Deployment::Satellite {
+        return Ok(Arc::new(PostgresStore::open(&postgres_options(settings)).await?));
+    }
+    if !settings.database.exists() {
+        return Err(CliError::NoDatabase(settings.database.clone()));
+    }
+    let options = SqliteOptions {
+        max_tries: settings.push.max_tries,
+        ..SqliteOptions::at(&settings.database)
+    };
+    Ok(Arc::new(SqliteStore::open_for_command(&options)?))
 }
 
 /// The port that clients are told; the list is never empty.

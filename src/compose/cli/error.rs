@@ -52,6 +52,11 @@ pub enum CliError {
         "this is a Satellite ({}), whose database and certificate osa-dispatcher uses: there is nothing to make, start it with `osa-dispatcher serve`; to try it apart from the Satellite, name a configuration of its own with --config", .0.display()
     )]
     OnSatellite(PathBuf),
+    /// `migrate` where no Satellite is.
+    #[error(
+        "there is no Satellite here, and the database {} of a standalone dispatcher is migrated by `serve`; name the Satellite's configuration with --rhn-conf", .0.display()
+    )]
+    NoSatellite(PathBuf),
     /// A bundle's directory exists.
     #[error("{} exists already; remove it, or name another place with --out", .0.display())]
     BundleExists(PathBuf),
@@ -107,7 +112,11 @@ impl CliError {
             Self::NoDatabase(_) => 66,
             Self::SocketGone(_) => 69,
             Self::BundleExists(_) => 73,
-            Self::OnSatellite(_) | Self::NoHostname(_) | Self::BadHostname(_) | Self::OtherHostname { .. } => 78,
+            Self::OnSatellite(_)
+            | Self::NoSatellite(_)
+            | Self::NoHostname(_)
+            | Self::BadHostname(_)
+            | Self::OtherHostname { .. } => 78,
             Self::BundleName(_) => 65,
             Self::OtherAnswer => 70,
             Self::Runtime(_) => 71,

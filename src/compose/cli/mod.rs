@@ -8,6 +8,7 @@ pub mod demo;
 pub mod error;
 mod init;
 mod lists;
+mod migrate;
 mod output;
 mod status;
 
@@ -50,6 +51,7 @@ fn perform(arguments: Arguments) -> Done {
         None => Ok(dispatcher::serve(&arguments.serve)?),
         Some(Command::Serve(args)) => Ok(dispatcher::serve(&args)?),
         Some(Command::Init(args)) => init::init(&args),
+        Some(Command::Migrate(args)) => migrate::migrate(&args),
         Some(Command::Demo(args)) => demo::demo(&args),
         Some(Command::CheckConfig(args)) => check_config::check_config(&args),
         Some(Command::Status(args)) => status::status(&args),

@@ -54,7 +54,13 @@ fn running_rows(running: &RunningStatus) -> Vec<(&'static str, String)> {
             format!("running since {since}, process {pid}, start {incarnation}"),
         ),
         ("agents connect to", running.xmpp.join(", ")),
-        ("agents register at", running.registration.join(", ")),
+        (
+            "agents register at",
+            match running.registration.is_empty() {
+                true => "the Satellite".to_owned(),
+                false => running.registration.join(", "),
+            },
+        ),
         (
             "certificate",
             format!("expires {}", running.certificate_expires.local()),

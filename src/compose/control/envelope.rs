@@ -101,7 +101,7 @@ impl From<StoreError> for Rejection {
             | StoreError::Unreachable { .. }
             | StoreError::Stalled { .. }
             | StoreError::ReadOnly(_) => RejectionKind::Busy,
-            StoreError::Satellites(_) => RejectionKind::BadRequest,
+            StoreError::Satellites(_) => RejectionKind::Unavailable,
             StoreError::Io(_)
             | StoreError::Inaccessible { .. }
             | StoreError::OutOfThreads(_)

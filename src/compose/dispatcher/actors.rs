@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix::{Actor, Addr, Arbiter, ArbiterHandle};
 use tokio::sync::{Semaphore, oneshot};
 
+use super::database;
 use super::housekeeping::Housekeeping;
 use crate::actors::endpoint::Endpoint;
 use crate::actors::poller::{Poller, PollerParts};
@@ -18,7 +19,6 @@ use crate::actors::tls_supervisor::{Roster, TlsParts, TlsSupervisor};
 use crate::compose::control::server::ControlServer;
 use crate::domain::ids::Incarnation;
 use crate::domain::push::policy::{Authority, Policy as PushPolicy};
-use crate::net::registration::RegistrationEndpoint;
 use crate::ports::clock::{Clock, Entropy};
 use crate::ports::service::Service;
 use crate::ports::store::Store;
@@ -80,8 +80,9 @@ pub struct Adapters {
 
 /// The servers beside the push path.
 pub struct Services {
-    /// The registration endpoint.
-    pub registration: RegistrationEndpoint,
+    /// Who answers, or sees to it, that agents can register: the registration endpoint, or with a Satellite the row that
+    /// it tells them.
+    pub registration: Arc<dyn Service>,
     /// The control socket.
     pub control: ControlServer,
     /// What is removed, and when.
@@ -133,7 +134,7 @@ pub fn start(
     let push = threads.push.handle();
     let specs = vec![
         router(addresses, push.clone()),
-        poller(&settings.push, &adapters, addresses, push),
+        poller(settings, &adapters, addresses, push),
         tls_supervisor(
             settings.push.existing_drift_max,
             adapters,
@@ -142,8 +143,8 @@ pub fn start(
             main.clone(),
         ),
         endpoint("registration", services.registration, main.clone()),
-        endpoint("control", services.control, main.clone()),
-        endpoint("housekeeping", services.housekeeping, main),
+        endpoint("control", Arc::new(services.control), main.clone()),
+        endpoint("housekeeping", Arc::new(services.housekeeping), main),
     ];
     let (give_up, gave_up) = oneshot::channel();
     (Supervisor::new(specs, INTENSITY, give_up).start(), gave_up)
@@ -155,12 +156,18 @@ fn router(addresses: &Addresses, arbiter: ArbiterHandle) -> ChildSpec {
     ChildSpec::new("router", Policy::Permanent, arbiter, addresses.router.clone(), factory)
 }
 
-fn poller(push: &PushSettings, adapters: &Adapters, addresses: &Addresses, arbiter: ArbiterHandle) -> ChildSpec {
+fn poller(
+    settings: &DispatcherSettings,
+    adapters: &Adapters,
+    addresses: &Addresses,
+    arbiter: ArbiterHandle,
+) -> ChildSpec {
+    let push = &settings.push;
     let parts = PollerParts {
         store: Arc::clone(&adapters.store) as _,
         clock: Arc::clone(&adapters.clock),
         node: adapters.incarnation,
-        policy: policy(push),
+        policy: policy(push, database::authority(settings.deployment)),
         poll_interval: push.poll_interval,
         reconcile_interval: push.reconcile_interval,
         requests: addresses.router.recipient(),
@@ -172,10 +179,10 @@ fn poller(push: &PushSettings, adapters: &Adapters, addresses: &Addresses, arbit
     ChildSpec::new("poller", Policy::Permanent, arbiter, addresses.poller.clone(), factory)
 }
 
-/// The life cycle's numbers, in a deployment where the dispatcher owns the actions.
-fn policy(push: &PushSettings) -> PushPolicy {
+/// The life cycle's numbers.
+fn policy(push: &PushSettings, authority: Authority) -> PushPolicy {
     PushPolicy {
-        authority: Authority::Dispatcher,
+        authority,
         lease: push.lease,
         notify_threshold: push.notify_threshold.map(|limit| limit.get() as usize),
         slot_age: push.slot_age,
@@ -223,8 +230,7 @@ fn tls_supervisor(
     )
 }
 
-fn endpoint(name: &'static str, service: impl Service, arbiter: ArbiterHandle) -> ChildSpec {
-    let service: Arc<dyn Service> = Arc::new(service);
+fn endpoint(name: &'static str, service: Arc<dyn Service>, arbiter: ArbiterHandle) -> ChildSpec {
     let factory = move |guard| Endpoint::new(Arc::clone(&service), guard);
     ChildSpec::new(name, Policy::Permanent, arbiter, LiveAddr::vacant(), factory)
 }

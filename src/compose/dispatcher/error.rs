@@ -23,12 +23,6 @@ pub enum ServeError {
     /// Logs.
     #[error(transparent)]
     Logging(#[from] LoggingError),
-    /// A Satellite's database has no store.
-    #[error("{origin}: this version cannot serve a Satellite; name a configuration of its own with --config")]
-    Satellite {
-        /// What makes it one.
-        origin: String,
-    },
     /// Certificates are not there.
     #[error("{0}; `osa-dispatcher init` makes one")]
     NotInitialised(#[source] TlsError),
@@ -90,7 +84,6 @@ impl ServeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Settings(error) => error.exit_code(),
-            Self::Satellite { .. } => 78,
             Self::Logging(error) => error.exit_code(),
             Self::NotInitialised(error) | Self::Tls(error) => codes::tls(error),
             Self::Store(error) => codes::store(error),

@@ -9,10 +9,13 @@
 //! is written.
 
 mod actors;
+mod database;
 mod database_watch;
 mod decoy;
 mod detach;
+mod dispatcher_row;
 mod error;
+mod ground;
 mod housekeeping;
 mod live;
 mod passwords;
@@ -27,10 +30,10 @@ use crate::compose::cli::arguments::ServeArgs;
 use crate::compose::process::{notify, parent};
 use crate::net::ca::AuthorityFiles;
 use crate::net::tls::ServerFiles;
-use crate::settings::database::Deployment;
 use crate::settings::dispatcher::DispatcherSettings;
 use crate::telemetry::{FILTER_VARIABLE, Logging};
 
+pub use database::postgres_options;
 pub use error::ServeError;
 
 /// Runs the dispatcher until it is told to stop; without `-N`, and unless a service manager started it, in the
@@ -47,10 +50,6 @@ pub fn serve(args: &ServeArgs) -> Result<u8, ServeError> {
     }
     let flags = args.flags();
     let loaded = DispatcherSettings::load(&flags, std::env::vars())?;
-    if loaded.settings.deployment == Deployment::Satellite {
-        let origin = loaded.values.origin("deployment").to_owned();
-        return Err(ServeError::Satellite { origin });
-    }
     let filter = std::env::var(FILTER_VARIABLE).ok();
     let logging = Logging::start(&loaded.settings.log, filter.as_deref())?;
     for warning in &loaded.warnings {

@@ -1,0 +1,139 @@
+//! The database that is served: the own one, or a Satellite's.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::sync::Notify;
+
+use super::ServeError;
+use super::database_watch::DatabaseWatch;
+use crate::domain::push::policy::Authority;
+use crate::ports::file_error::FileError;
+use crate::ports::store::Store;
+use crate::settings::database::{Deployment, PostgresSettings, SslMode};
+use crate::settings::dispatcher::DispatcherSettings;
+use crate::store::postgres::{self, PostgresOptions, PostgresStore, ServerAddress};
+use crate::store::sqlite::{SqliteOptions, SqliteStore};
+
+/// Where PostgreSQL's Unix socket is: as distributions build it, and as it is by itself.
+const SOCKETS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
+/// The data directory holds secrets.
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// An open database.
+pub struct Database {
+    /// Its use cases.
+    pub store: Arc<dyn Store>,
+    /// Wakes when it has changed.
+    pub changes: Arc<Notify>,
+    /// The file, if it is one.
+    pub file: Option<DatabaseWatch>,
+    /// Whether the file is gone; never, if there is none.
+    pub deleted: Arc<AtomicBool>,
+    /// The same, if it is a Satellite's.
+    pub satellite: Option<Arc<PostgresStore>>,
+}
+
+impl Database {
+    /// Opens the database of this deployment for serving.
+    ///
+    /// # Errors
+    /// [`ServeError::Store`].
+    pub async fn open(settings: &DispatcherSettings) -> Result<Self, ServeError> {
+        match settings.deployment {
+            Deployment::Standalone => Self::own(settings),
+            Deployment::Satellite => Self::satellites(settings).await,
+        }
+    }
+
+    fn own(settings: &DispatcherSettings) -> Result<Self, ServeError> {
+        let options = SqliteOptions {
+            max_tries: settings.push.max_tries,
+            ..SqliteOptions::at(&settings.database)
+        };
+        let is_new = !settings.database.exists();
+        let store = Arc::new(SqliteStore::open_for_serving(&options)?);
+        if is_new {
+            // Expected once in its life; after a failed mount or restore it is the only sign.
+            tracing::warn!(event = "database_created", path = %settings.database.display());
+        }
+        let deleted = Arc::default();
+        Ok(Self {
+            changes: store.changes(),
+            file: Some(DatabaseWatch {
+                store: Arc::downgrade(&store),
+                path: settings.database.clone(),
+                deleted: Arc::clone(&deleted),
+            }),
+            deleted,
+            store,
+            satellite: None,
+        })
+    }
+
+    async fn satellites(settings: &DispatcherSettings) -> Result<Self, ServeError> {
+        let store = Arc::new(PostgresStore::open(&postgres_options(settings)).await?);
+        make_data_dir(&settings.data_dir)?;
+        tracing::info!(event = "satellite_database_opened", database = %store.label(), triggers = store.has_triggers());
+        Ok(Self {
+            changes: store.changes(),
+            file: None,
+            deleted: Arc::default(),
+            store: Arc::clone(&store) as _,
+            satellite: Some(store),
+        })
+    }
+}
+
+/// Who moves the actions.
+pub const fn authority(deployment: Deployment) -> Authority {
+    match deployment {
+        Deployment::Standalone => Authority::Dispatcher,
+        Deployment::Satellite => Authority::Satellite,
+    }
+}
+
+/// Beside a Satellite nobody calls `init`.
+fn make_data_dir(path: &Path) -> Result<(), FileError> {
+    let mut directory = DirBuilder::new();
+    directory.recursive(true).mode(DIRECTORY_MODE);
+    directory.create(path).map_err(FileError::new("create", path))
+}
+
+/// The Satellite's database as the settings name it; they are known to have its name and role.
+pub fn postgres_options(settings: &DispatcherSettings) -> PostgresOptions {
+    let given = &settings.postgres;
+    let (database, user) = (given.name.clone(), given.user.clone());
+    PostgresOptions {
+        port: given.port.get(),
+        password: given.password.clone(),
+        ssl_mode: match given.ssl_mode {
+            SslMode::Disable => postgres::SslMode::Disable,
+            SslMode::Prefer => postgres::SslMode::Prefer,
+            SslMode::Require => postgres::SslMode::Require,
+            SslMode::VerifyCa => postgres::SslMode::VerifyCa,
+            SslMode::VerifyFull => postgres::SslMode::VerifyFull,
+        },
+        root_certificate: given.root_certificate.clone(),
+        entitlements: settings.push.entitlements.clone().unwrap_or_default(),
+        notify_threshold: settings.push.notify_threshold.map(|limit| limit.get() as usize),
+        ..PostgresOptions::new(address(given), database.unwrap_or_default(), user.unwrap_or_default())
+    }
+}
+
+fn address(given: &PostgresSettings) -> ServerAddress {
+    match &given.host {
+        Some(directory) if directory.starts_with('/') => ServerAddress::Socket(PathBuf::from(directory)),
+        Some(host) => ServerAddress::Host(host.clone()),
+        None => {
+            let name = format!(".s.PGSQL.{}", given.port);
+            let is_there = |directory: &&str| Path::new(directory).join(&name).exists();
+            let found = SOCKETS.into_iter().find(is_there);
+            // Where there is none, the usual place is the one to name.
+            ServerAddress::Socket(PathBuf::from(found.unwrap_or(SOCKETS[0])))
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The part of a Satellite that clients enrol with: it knows its database, and of the dispatcher only what stands there.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use osa::domain::ids::{ClientName, SystemId};
+use osa::domain::secret::Secret;
+use osa::domain::time::Timestamp;
+use osa::host::clock::{OsEntropy, SystemClock};
+use osa::net::listener::listen_on;
+use osa::net::registration::{Registrar, RegistrationEndpoint};
+use osa::net::tls::{ServerFiles, ServerTls};
+use osa::ports::clock::Clock;
+use osa::ports::registrations::{RegistrationObserver, Registrations};
+use osa::ports::service::Service;
+use osa::ports::store::StoreError;
+
+use crate::cluster::Database;
+
+impl Database {
+    /// The rows of a query, one line each.
+    pub fn query(&self, text: &str) -> String {
+        let output = self
+            .psql()
+            .arg("-Atc")
+            .arg(text)
+            .stdout(Stdio::piped())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{text}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+}
+
+/// Serves until the test ends; clients are told the one dispatcher that the database knows.
+pub fn serve(database: &Arc<Database>, tls: &Path) -> SocketAddr {
+    let dispatcher = database.query("SELECT jabber_id FROM rhnPushDispatcher");
+    assert_eq!(dispatcher.lines().count(), 1, "{dispatcher}");
+    let files = ServerFiles {
+        certificate: tls.join("server.crt"),
+        key: tls.join("server.key"),
+        hostname: "localhost".to_owned(),
+    };
+    let registrar = Registrar {
+        registrations: Arc::new(Httpd(Arc::clone(database))),
+        observer: Arc::new(Nobody),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(OsEntropy),
+        jabber_server: "localhost".to_owned(),
+        dispatcher,
+    };
+    let (told, address) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        actix_rt::System::new().block_on(async move {
+            let tls = Arc::new(ServerTls::load_all(vec![files], SystemClock.now()).unwrap());
+            let listener = listen_on(SocketAddr::from(([127, 0, 0, 1], 0)), &tls).unwrap();
+            told.send(listener.local_addr()).unwrap();
+            let handshakes = Arc::new(tokio::sync::Semaphore::new(8));
+            RegistrationEndpoint::new(registrar, vec![listener], handshakes)
+                .serve()
+                .await;
+        });
+    });
+    address.recv().unwrap()
+}
+
+struct Nobody;
+
+impl RegistrationObserver for Nobody {
+    fn registration_changed(&self, _: SystemId) {}
+}
+
+struct Httpd(Arc<Database>);
+
+/// Compatibility contract, sections 2.5 and 2.6.
+#[async_trait]
+impl Registrations for Httpd {
+    async fn system_secret(&self, system: SystemId) -> Result<Option<Secret>, StoreError> {
+        let secret = self
+            .0
+            .query(&format!("SELECT secret FROM rhnServer WHERE id = {system}"));
+        Ok((!secret.is_empty()).then(|| Secret::new(secret)))
+    }
+
+    async fn check_in(&self, _: SystemId, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn register_osad(
+        &self,
+        system: SystemId,
+        name: &ClientName,
+        key: &Secret,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (name, key) = (&name.0, key.expose());
+        let offline = "(SELECT id FROM rhnPushClientState WHERE label = 'offline')";
+        self.0.sql(&format!(
+            "UPDATE rhnPushClient SET name = '{name}', shared_key = '{key}', state_id = {offline}, \
+               next_action_time = NULL, last_ping_time = NULL WHERE server_id = {system}; \
+             INSERT INTO rhnPushClient (id, name, shared_key, server_id, state_id) \
+             SELECT nextval('rhn_pclient_id_seq'), '{name}', '{key}', {system}, {offline} \
+             WHERE NOT EXISTS (SELECT 1 FROM rhnPushClient WHERE server_id = {system})"
+        ));
+        Ok(())
+    }
+
+    async fn register_osad_jid(&self, system: SystemId, jid: &str, _: Timestamp) -> Result<(), StoreError> {
+        self.0.sql(&format!(
+            "UPDATE rhnPushClient SET jabber_id = NULL WHERE jabber_id = '{jid}' AND server_id <> {system}; \
+             UPDATE rhnPushClient SET jabber_id = '{jid}', next_action_time = NULL, last_ping_time = NULL \
+             WHERE server_id = {system}"
+        ));
+        Ok(())
+    }
+}
