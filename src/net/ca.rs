@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData,
 };
 
 use crate::domain::time::Timestamp;
@@ -51,6 +51,32 @@ pub enum CaError {
         /// The certificate library's words.
         error: rcgen::Error,
     },
+    /// The authority's key signs nothing that its certificate proves.
+    #[error(
+        "private key {key} does not belong to certificate authority {certificate}: restore both from one backup",
+        key = .key.display(), certificate = .certificate.display()
+    )]
+    OtherKey {
+        /// The authority's certificate.
+        certificate: PathBuf,
+        /// The key beside it.
+        key: PathBuf,
+    },
+    /// Half of a server's pair is there, and might be the administrator's own.
+    #[error(
+        "{lost} {path} is missing, but its {kept} {other} is there and is never replaced: restore {path}, or move {other} \
+         away to have both made anew", path = .path.display(), other = .other.display()
+    )]
+    Half {
+        /// `certificate` or `private key`.
+        lost: &'static str,
+        /// Where it should be.
+        path: PathBuf,
+        /// The other one of these.
+        kept: &'static str,
+        /// Where that is.
+        other: PathBuf,
+    },
     /// The certificate library failed.
     #[error("cannot make a certificate: {0}")]
     Make(rcgen::Error),
@@ -76,44 +102,61 @@ pub enum Ensured {
     Authority,
 }
 
-/// Makes what is missing: the authority, and a server certificate that names `server.hostname` and does not end soon.
-/// A certificate that another authority issued is the administrator's own, and never replaced.
+/// Makes what is missing: the authority, and a server's pair. What is there is left alone, but for a renewal by [`renew`].
 ///
 /// # Errors
 /// [`CaError`]; what was there before stays.
 pub fn ensure(authority: &AuthorityFiles, server: &ServerFiles, now: Timestamp) -> Result<Ensured, CaError> {
-    if is_foreign(authority, server) {
-        return Ok(Ensured::Nothing);
+    match (server.certificate.exists(), server.key.exists()) {
+        (true, true) if renew(authority, server, now)? => return Ok(Ensured::Server),
+        (true, true) => return Ok(Ensured::Nothing),
+        (true, false) => return Err(half("private key", &server.key, "certificate", &server.certificate)),
+        (false, true) => return Err(half("certificate", &server.certificate, "private key", &server.key)),
+        (false, false) => {}
     }
-    if !authority.certificate.exists() && !authority.key.exists() {
+    let is_new = !authority.certificate.exists() && !authority.key.exists();
+    if is_new {
         create_authority(authority, &server.hostname, now)?;
-        issue_server(authority, server, now)?;
-        return Ok(Ensured::Authority);
-    }
-    if is_good(server, now) {
-        return Ok(Ensured::Nothing);
     }
     issue_server(authority, server, now)?;
-    Ok(Ensured::Server)
+    Ok(if is_new { Ensured::Authority } else { Ensured::Server })
 }
 
-/// Whether there is a server certificate that this authority did not issue, or something unreadable in its place.
-fn is_foreign(authority: &AuthorityFiles, server: &ServerFiles) -> bool {
-    let issued = match tls::issuer(&server.certificate) {
-        Ok(issued) => issued,
-        Err(TlsError::Missing { .. }) => return false,
-        Err(_) => return true,
-    };
-    let own = tls::issuer(&authority.certificate);
-    !own.is_ok_and(|own| own.subject == issued.issuer)
+fn half(lost: &'static str, path: &Path, kept: &'static str, other: &Path) -> CaError {
+    CaError::Half {
+        lost,
+        path: path.to_owned(),
+        kept,
+        other: other.to_owned(),
+    }
 }
 
-fn is_good(server: &ServerFiles, now: Timestamp) -> bool {
-    let loaded: Result<ServerTls, TlsError> = ServerTls::load(server.clone(), now);
-    let Ok(tls) = loaded else { return false };
-    let info = tls.in_use();
-    let spoilt = |warning: &TlsWarning| !matches!(warning, TlsWarning::KeyReadableByAll(_));
-    !info.warnings.iter().any(spoilt)
+/// Renews the certificate of a server if it ends soon or does not name the server as it should; whether it did. The
+/// key stays. Never what somebody else signed, or whose key is not there: that is the administrator's own.
+///
+/// # Errors
+/// [`CaError`]; what was there before stays.
+pub fn renew(authority: &AuthorityFiles, server: &ServerFiles, now: Timestamp) -> Result<bool, CaError> {
+    // With both in one file, a new certificate would replace the key too.
+    let is_own = server.certificate != server.key && tls::is_signed_pair(&authority.certificate, server);
+    if !is_own || !is_due(server, now) {
+        return Ok(false);
+    }
+    issue_server(authority, server, now).map(|()| true)
+}
+
+fn is_due(server: &ServerFiles, now: Timestamp) -> bool {
+    match ServerTls::load(server.clone(), now) {
+        Ok(tls) => tls.in_use().warnings.iter().any(is_mended_by_renewal),
+        Err(error) => matches!(error, TlsError::Expired { .. } | TlsError::WrongName { .. }),
+    }
+}
+
+fn is_mended_by_renewal(warning: &TlsWarning) -> bool {
+    match warning {
+        TlsWarning::ExpiresSoon(_) | TlsWarning::NoAltName(_) | TlsWarning::NoCommonName(_) => true,
+        TlsWarning::KeyReadableByAll(_) | TlsWarning::OtherAuthority { .. } | TlsWarning::OfName(..) => false,
+    }
 }
 
 /// The server's certificates of a standalone deployment: renewed by the authority, if it issued them, whenever they are
@@ -140,9 +183,9 @@ impl Certificates for RenewedTls {
         // Where the authority's key is kept elsewhere, the administrator renews.
         if self.authority.key.exists() {
             for server in &self.servers {
-                match ensure(&self.authority, server, now) {
-                    Ok(Ensured::Nothing) => {}
-                    Ok(Ensured::Server | Ensured::Authority) => tracing::info!(event = "certificate_renewed"),
+                match renew(&self.authority, server, now) {
+                    Ok(false) => {}
+                    Ok(true) => tracing::info!(event = "certificate_renewed"),
                     Err(error) => tracing::warn!(event = "certificate_renewal_failed", error = %error),
                 }
             }
@@ -174,18 +217,18 @@ pub fn create_authority(files: &AuthorityFiles, name: &str, now: Timestamp) -> R
     write_new(&files.certificate, &certificate.pem(), 0o644)
 }
 
-/// Makes a server's pair with the hostname as CN (existing agents check that) and SAN (all others check that); replaces
-/// an older pair.
+/// Makes a server's certificate with the hostname as CN (existing agents check that) and SAN (all others check that), and
+/// replaces an older one. A key that is there is used, never replaced.
 ///
 /// # Errors
-/// [`CaError`]: the authority cannot be read, or the pair cannot be written.
+/// [`CaError`]: the authority cannot be used, or the pair cannot be read or written.
 pub fn issue_server(authority: &AuthorityFiles, server: &ServerFiles, now: Timestamp) -> Result<(), CaError> {
     let issuer = load_authority(authority)?;
     // Clients connect by name only: compatibility contract, section 1.4.
     if server.hostname.parse::<IpAddr>().is_ok() {
         return Err(CaError::Hostname(server.hostname.clone()));
     }
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(CaError::Make)?;
+    let key = server_key(&server.key)?;
     let mut params = CertificateParams::new(vec![server.hostname.clone()])
         .map_err(|_| CaError::Hostname(server.hostname.clone()))?;
     params
@@ -197,24 +240,41 @@ pub fn issue_server(authority: &AuthorityFiles, server: &ServerFiles, now: Times
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     set_validity(&mut params, now, SERVER_VALID);
     let certificate = params.signed_by(&key, &issuer).map_err(CaError::Make)?;
-    replace(&server.key, &key.serialize_pem(), 0o600)?;
     replace(&server.certificate, &certificate.pem(), 0o644)
 }
 
+/// The server's key, made if there is none.
+fn server_key(path: &Path) -> Result<KeyPair, CaError> {
+    if path.exists() {
+        return KeyPair::from_pem(&read(path)?).map_err(CaError::Make);
+    }
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(CaError::Make)?;
+    write_new(path, &key.serialize_pem(), 0o600)?;
+    Ok(key)
+}
+
+fn read(path: &Path) -> Result<String, CaError> {
+    fs::read_to_string(path).map_err(|error| CaError::File {
+        doing: "read",
+        path: path.to_owned(),
+        error,
+    })
+}
+
 fn load_authority(files: &AuthorityFiles) -> Result<Issuer<'static, KeyPair>, CaError> {
-    let read = |path: &Path| {
-        fs::read_to_string(path).map_err(|error| CaError::File {
-            doing: "read",
-            path: path.to_owned(),
-            error,
-        })
-    };
     let damaged = |error| CaError::Authority {
         path: files.certificate.clone(),
         error,
     };
     let key = KeyPair::from_pem(&read(&files.key)?).map_err(damaged)?;
-    Issuer::from_ca_cert_pem(&read(&files.certificate)?, key).map_err(damaged)
+    let pem = read(&files.certificate)?;
+    if !tls::holds_key(&files.certificate, &key.subject_public_key_info()) {
+        return Err(CaError::OtherKey {
+            certificate: files.certificate.clone(),
+            key: files.key.clone(),
+        });
+    }
+    Issuer::from_ca_cert_pem(&pem, key).map_err(damaged)
 }
 
 fn set_validity(params: &mut CertificateParams, now: Timestamp, valid: Duration) {

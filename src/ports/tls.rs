@@ -153,12 +153,37 @@ pub enum TlsWarning {
     /// Existing agents will refuse it: compatibility contract, section 1.4.
     #[error("certificate has no common name for {0}: existing agents refuse it; make one with both CN and SAN")]
     NoCommonName(String),
+    /// New agents are given a CA file that does not lead to the certificate.
+    #[error(
+        "certificate {certificate} is refused by agents that trust {authority} ({reason}): name the file of the authority \
+         that signed it as tls.ca, and put intermediate certificates into the certificate's file",
+        certificate = .certificate.display(), authority = .authority.display()
+    )]
+    OtherAuthority {
+        /// The server's.
+        certificate: PathBuf,
+        /// The CA file.
+        authority: PathBuf,
+        /// The TLS library's words.
+        reason: String,
+    },
     /// One about the certificate of a further name.
     #[error("for {0}: {1}")]
     OfName(String, Box<TlsWarning>),
     /// It ends soon.
     #[error("certificate expires on {0}: renew it")]
     ExpiresSoon(Date),
+}
+
+impl TlsWarning {
+    /// Whether new agents would be given a CA file that does not lead to the certificate.
+    pub fn is_of_wrong_authority(&self) -> bool {
+        match self {
+            Self::OtherAuthority { .. } => true,
+            Self::OfName(_, warning) => warning.is_of_wrong_authority(),
+            Self::KeyReadableByAll(_) | Self::NoAltName(_) | Self::NoCommonName(_) | Self::ExpiresSoon(_) => false,
+        }
+    }
 }
 
 /// What is known of a certificate in use.

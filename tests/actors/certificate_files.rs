@@ -9,9 +9,45 @@ use osa::net::ca::{AuthorityFiles, Ensured, RenewedTls, create_authority, ensure
 use osa::net::tls::{ServerTls, client_tls};
 use osa::ports::tls::{Certificates, TlsWarning};
 
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
 use crate::support::site::{HOST, Site, now};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A certificate for the host, of an authority below another one; all in PEM.
+struct Chain {
+    root: String,
+    intermediate: String,
+    leaf: String,
+    key: String,
+}
+
+impl Chain {
+    fn make() -> Self {
+        let authority = |name: &str| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            (params, KeyPair::generate().expect("a key"))
+        };
+        let (root, root_key) = authority("root");
+        let (intermediate, intermediate_key) = authority("intermediate");
+        let mut server = CertificateParams::new(vec![HOST.to_owned()]).expect("a name");
+        server.distinguished_name.push(DnType::CommonName, HOST);
+        let key = KeyPair::generate().expect("a key");
+        let root_pem = root.self_signed(&root_key).expect("signed").pem();
+        let root = Issuer::new(root, root_key);
+        let intermediate_pem = intermediate.signed_by(&intermediate_key, &root).expect("signed").pem();
+        let issuer = Issuer::new(intermediate, intermediate_key);
+        Self {
+            root: root_pem,
+            intermediate: intermediate_pem,
+            leaf: server.signed_by(&key, &issuer).expect("signed").pem(),
+            key: key.serialize_pem(),
+        }
+    }
+}
 
 fn mode(path: &Path) -> u32 {
     path.metadata().expect("exists").permissions().mode() & 0o777
@@ -68,10 +104,14 @@ fn certificate_of_another_authority_is_never_replaced() {
     assert_eq!(std::fs::read(&site.server.certificate).expect("readable"), before);
 }
 
+fn renewed(site: &Site) -> RenewedTls {
+    RenewedTls::new(site.authority.clone(), vec![site.server.clone()], site.tls())
+}
+
 #[test]
 fn reload_renews_what_the_own_authority_issued() {
     let site = Site::new();
-    let renewed = RenewedTls::new(site.authority.clone(), vec![site.server.clone()], site.tls());
+    let renewed = renewed(&site);
     let before = renewed.in_use().not_after;
 
     assert_eq!(renewed.reload(now()).expect("reloads").not_after, before);
@@ -79,6 +119,101 @@ fn reload_renews_what_the_own_authority_issued() {
 
     assert!(info.not_after > before);
     assert_eq!(info.warnings, []);
+}
+
+/// A site whose certificate comes from another authority of the same name, as every installation for this host makes.
+fn site_with_a_namesakes_pair() -> (Site, Site) {
+    let (site, other) = (Site::new(), Site::new());
+    std::fs::copy(&other.server.certificate, &site.server.certificate).expect("copied");
+    std::fs::copy(&other.server.key, &site.server.key).expect("copied");
+    (site, other)
+}
+
+/// Its certificate and key.
+fn pair(site: &Site) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+    let read = |path: &Path| std::fs::read(path).ok();
+    (read(&site.server.certificate), read(&site.server.key))
+}
+
+#[test]
+fn certificate_of_a_namesake_of_the_authority_is_never_replaced() {
+    let (site, _other) = site_with_a_namesakes_pair();
+    let before = pair(&site);
+
+    ensure(&site.authority, &site.server, now() + DAY * 380).expect("works");
+    renewed(&site).reload(now() + DAY * 380).expect("it is still valid");
+
+    assert_eq!(pair(&site), before);
+}
+
+#[test]
+fn key_without_its_certificate_is_never_overwritten() {
+    let site = Site::new();
+    let renewed = renewed(&site);
+    std::fs::remove_file(&site.server.certificate).expect("removed");
+    let before = pair(&site);
+
+    let error = ensure(&site.authority, &site.server, now()).expect_err("half a pair");
+    let reloaded = renewed.reload(now());
+
+    assert!(
+        error.to_string().contains("server.crt is missing") && error.to_string().contains("server.key is there"),
+        "{error}"
+    );
+    assert!(reloaded.is_err(), "what was in use stays");
+    assert_eq!(pair(&site), before);
+}
+
+#[test]
+fn certificate_without_its_key_is_never_overwritten() {
+    let site = Site::new();
+    let renewed = renewed(&site);
+    std::fs::remove_file(&site.server.key).expect("removed");
+    let before = pair(&site);
+
+    let error = ensure(&site.authority, &site.server, now()).expect_err("half a pair");
+    let reloaded = renewed.reload(now());
+
+    assert!(error.to_string().contains("server.key is missing"), "{error}");
+    assert!(reloaded.is_err(), "what was in use stays");
+    assert_eq!(pair(&site), before);
+}
+
+#[test]
+fn certificate_with_another_key_is_never_replaced() {
+    let (site, other) = (Site::new(), Site::new());
+    let renewed = renewed(&site);
+    std::fs::copy(&other.server.key, &site.server.key).expect("copied");
+    let before = pair(&site);
+
+    let ensured = ensure(&site.authority, &site.server, now());
+    let reloaded = renewed.reload(now() + DAY * 380);
+
+    assert_eq!(ensured.expect("nothing to make"), Ensured::Nothing);
+    assert!(reloaded.is_err(), "what was in use stays");
+    assert_eq!(pair(&site), before);
+}
+
+#[test]
+fn renewal_keeps_the_key() {
+    let site = Site::new();
+    let before = pair(&site);
+
+    ensure(&site.authority, &site.server, now() + DAY * 380).expect("works");
+
+    let after = pair(&site);
+    assert_ne!(after.0, before.0);
+    assert_eq!(after.1, before.1);
+}
+
+#[test]
+fn authority_with_another_key_signs_nothing() {
+    let (site, other) = (Site::new(), Site::new());
+    std::fs::copy(&other.authority.key, &site.authority.key).expect("copied");
+
+    let error = issue_server(&site.authority, &site.server, now()).expect_err("nobody would trust it");
+
+    assert!(error.to_string().contains("ca.key does not belong"), "{error}");
 }
 
 #[test]
@@ -171,6 +306,36 @@ fn key_that_everybody_can_read_is_warned_of() {
     let warnings = site.tls().in_use().warnings;
 
     assert_eq!(warnings, [TlsWarning::KeyReadableByAll(site.server.key.clone())]);
+}
+
+#[test]
+fn authority_that_did_not_sign_is_warned_of() {
+    let (site, _other) = site_with_a_namesakes_pair();
+
+    let warnings = site.tls().in_use().warnings;
+
+    assert!(
+        matches!(&warnings[..], [TlsWarning::OtherAuthority { authority, .. }] if *authority == site.authority.certificate),
+        "{warnings:?}"
+    );
+    assert!(!warnings[0].to_string().contains('\n') && warnings[0].to_string().contains("tls.ca"));
+}
+
+#[test]
+fn authority_that_signed_through_another_is_the_right_one() {
+    let site = Site::new();
+    let chain = Chain::make();
+    std::fs::write(&site.authority.certificate, chain.root).expect("written");
+    std::fs::write(&site.server.key, chain.key).expect("written");
+
+    std::fs::write(&site.server.certificate, chain.leaf.clone() + &chain.intermediate).expect("written");
+    assert_eq!(site.tls().in_use().warnings, []);
+
+    std::fs::write(&site.server.certificate, chain.leaf).expect("written");
+    assert!(
+        site.tls().in_use().warnings[0].is_of_wrong_authority(),
+        "the chain is not whole"
+    );
 }
 
 #[test]

@@ -21,6 +21,7 @@ fn site(common_name: Option<&str>, alt_name: Option<&str>) -> Site {
     std::fs::set_permissions(&pem, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("changed");
     site.server.certificate.clone_from(&pem);
     site.server.key = pem;
+    site.server.authority = None;
     site
 }
 

@@ -22,6 +22,7 @@ fn further_name(site: &Site) -> ServerFiles {
         certificate: site.dir.path().join("proxy.crt"),
         key: site.dir.path().join("proxy.key"),
         hostname: PROXY.to_owned(),
+        authority: None,
     };
     ensure(&site.authority, &server, now()).expect("a certificate is made");
     server

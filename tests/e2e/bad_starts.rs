@@ -120,11 +120,35 @@ fn certificate_that_is_none_is_refused() {
 }
 
 #[test]
+fn half_of_a_pair_is_refused_by_init_and_left_as_it_is() {
+    let site = Site::initialised();
+    let key = site.path("data/tls/server.key");
+    let before = fs::read(&key).unwrap();
+    fs::remove_file(site.path("data/tls/server.crt")).unwrap();
+
+    site.run(["init"])
+        .assert_failed(66, &["server.crt is missing", "server.key", "restore"]);
+    assert_eq!(fs::read(&key).unwrap(), before);
+}
+
+#[test]
+fn authority_that_did_not_sign_the_certificate_goes_into_no_bundle() {
+    let (site, other) = (Site::initialised(), Site::initialised());
+    fs::copy(other.path("data/tls/ca.crt"), site.path("data/tls/ca.crt")).unwrap();
+
+    let checked = site.run(["check-config"]);
+    assert!(checked.err.contains("refused by agents that trust"), "{checked:?}");
+    let out = site.path("out");
+    site.run(["systems", "add", "web-1", "--out", out.to_str().unwrap()])
+        .assert_failed(78, &["ca.crt", "tls.ca"]);
+    assert_eq!(site.run(["systems", "list", "--json"]).json(), serde_json::json!([]));
+}
+
+#[test]
 fn key_of_another_certificate_is_refused() {
     let site = Site::initialised();
-    let key = fs::read(site.path("data/tls/server.key")).unwrap();
-    site.issue("localhost", 0);
-    fs::write(site.path("data/tls/server.key"), key).unwrap();
+    let other = Site::initialised();
+    fs::copy(other.path("data/tls/server.key"), site.path("data/tls/server.key")).unwrap();
 
     site.serve_in_vain()
         .assert_failed(78, &["server.key", "does not belong"]);
@@ -236,6 +260,7 @@ impl Site {
             certificate: tls("server.crt"),
             key: tls("server.key"),
             hostname: hostname.to_owned(),
+            authority: None,
         };
         issue_server(&authority, &server, SystemClock.now() - DAY * days_ago).unwrap();
     }

@@ -107,6 +107,7 @@ fn name_without_a_certificate_stops_the_start_with_its_file() {
     deployment.log.process.kill();
     let missing = deployment.site.path("data/tls/names/proxy.example.com.crt");
     std::fs::remove_file(&missing).unwrap();
+    std::fs::remove_file(missing.with_extension("key")).unwrap();
 
     let ended = deployment.site.run(["check-config"]);
 

@@ -178,6 +178,7 @@ fn certificate_is_rotated_under_a_living_connection() {
         certificate: tls("server.crt"),
         key: tls("server.key"),
         hostname: "localhost".into(),
+        authority: None,
     };
     issue_server(&authority, &server, now).unwrap();
     dispatcher.process.signal(Signal::SIGHUP);

@@ -43,6 +43,7 @@ pub fn serve(database: &Arc<Database>, tls: &Path) -> SocketAddr {
         certificate: tls.join("server.crt"),
         key: tls.join("server.key"),
         hostname: "localhost".to_owned(),
+        authority: None,
     };
     let registrar = Registrar {
         registrations: Arc::new(Httpd(Arc::clone(database))),

@@ -11,7 +11,13 @@ use super::error::CliError;
 use super::{Done, output};
 use crate::compose::control::answers::{Answer, SystemAdded};
 use crate::compose::control::requests::Request;
+use crate::compose::dispatcher::all_server_files;
+use crate::host::clock::SystemClock;
+use crate::net::tls::ServerTls;
+use crate::ports::clock::Clock;
 use crate::ports::file_error::FileError;
+use crate::ports::tls::{Certificates, TlsWarning};
+use crate::settings::dispatcher::DispatcherSettings;
 use crate::settings::names::{HTTPS_PORT, XMPP_PORT};
 
 /// The client's identity.
@@ -31,6 +37,7 @@ const FILE_MODE: u32 = 0o600;
 pub fn add_system(args: &AddArgs) -> Done {
     let settings = settings(&args.plain.config)?;
     let authority = fs::read_to_string(&settings.tls.ca).map_err(FileError::new("read CA file", &settings.tls.ca))?;
+    refuse_wrong_authority(&settings)?;
     // All that can go wrong with files is done first: the system can be added only once.
     let directory = place(&args.out, &args.name)?;
     let request = Request::AddSystem {
@@ -50,6 +57,19 @@ pub fn add_system(args: &AddArgs) -> Done {
         false => output::print(&instructions(&added, &directory))?,
     }
     Ok(0)
+}
+
+/// With the certificate of another authority in its bundle, the client could never connect.
+fn refuse_wrong_authority(settings: &DispatcherSettings) -> Result<(), CliError> {
+    // What else is wrong with the certificate does not concern the bundle, and is said by `serve` and `check-config`.
+    let Ok(tls) = ServerTls::load_all(all_server_files(settings), SystemClock.now()) else {
+        return Ok(());
+    };
+    let warnings = tls.in_use().warnings;
+    match warnings.into_iter().find(TlsWarning::is_of_wrong_authority) {
+        Some(warning) => Err(CliError::WrongAuthority(warning)),
+        None => Ok(()),
+    }
 }
 
 /// Makes the bundle's directory.

@@ -11,7 +11,7 @@ use crate::net::ca::CaError;
 use crate::net::control::ControlError;
 use crate::ports::file_error::FileError;
 use crate::ports::store::StoreError;
-use crate::ports::tls::TlsError;
+use crate::ports::tls::{TlsError, TlsWarning};
 use crate::settings::error::SettingsError;
 
 /// Why a command failed: what, where and the remedy in one line, and an exit code by sysexits.
@@ -60,6 +60,9 @@ pub enum CliError {
     /// A bundle's directory exists.
     #[error("{} exists already; remove it, or name another place with --out", .0.display())]
     BundleExists(PathBuf),
+    /// A bundle would hold the wrong CA certificate.
+    #[error("no bundle for a client that could never connect: {0}")]
+    WrongAuthority(TlsWarning),
     /// A bundle's directory is named like its system.
     #[error(
         "a system cannot be called {0:?}: its bundle is a directory of that name; use letters, digits, dots and hyphens"
@@ -112,7 +115,8 @@ impl CliError {
             Self::NoDatabase(_) => 66,
             Self::SocketGone(_) => 69,
             Self::BundleExists(_) => 73,
-            Self::OnSatellite(_)
+            Self::WrongAuthority(_)
+            | Self::OnSatellite(_)
             | Self::NoSatellite(_)
             | Self::NoHostname(_)
             | Self::BadHostname(_)
@@ -169,7 +173,8 @@ fn ca(error: &CaError) -> u8 {
     match error {
         CaError::File { error, .. } => file(error),
         CaError::Hostname(_) => 78,
-        CaError::Authority { .. } => 65,
+        CaError::Half { .. } => 66,
+        CaError::Authority { .. } | CaError::OtherKey { .. } => 65,
         CaError::Make(_) => 70,
     }
 }

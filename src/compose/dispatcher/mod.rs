@@ -71,6 +71,7 @@ fn server_files(settings: &DispatcherSettings) -> ServerFiles {
         certificate: settings.tls.certificate.clone(),
         key: settings.tls.key.clone(),
         hostname: settings.hostname.to_string(),
+        authority: Some(settings.tls.ca.clone()),
     }
 }
 
@@ -81,6 +82,7 @@ pub fn all_server_files(settings: &DispatcherSettings) -> Vec<ServerFiles> {
         certificate: directory.join(format!("{name}.crt")),
         key: directory.join(format!("{name}.key")),
         hostname: name.to_string(),
+        authority: Some(settings.tls.ca.clone()),
     });
     std::iter::once(server_files(settings)).chain(named).collect()
 }

@@ -192,6 +192,7 @@ fn make_certificates(data: &Path) -> Result<(), SwarmError> {
         certificate: data.join("tls/server.crt"),
         key: data.join("tls/server.key"),
         hostname: HOSTNAME.to_owned(),
+        authority: None,
     };
     ca::ensure(&authority, &server, SystemClock.now())?;
     Ok(())

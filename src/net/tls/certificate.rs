@@ -82,28 +82,20 @@ pub(super) fn inspect(
     })
 }
 
+/// When a certificate ends.
 #[cfg(feature = "dispatcher")]
-/// Whose a certificate is, and who issued it; encoded names, for comparison.
-pub(in crate::net) struct Names {
-    pub subject: Vec<u8>,
-    pub issuer: Vec<u8>,
+pub(super) fn end(certificate: &CertificateDer<'_>) -> Result<Timestamp, String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| error.to_string())?;
+    Ok(Timestamp::from_secs(parsed.validity().not_after.timestamp()))
 }
 
+/// Whether the first certificate of a file is for this public key (DER of `SubjectPublicKeyInfo`, RFC 5280, section
+/// 4.1).
 #[cfg(feature = "dispatcher")]
-/// The names in the first certificate of a file, valid or not.
-pub(in crate::net) fn issuer(path: &Path) -> Result<Names, TlsError> {
-    let unusable = |reason: String| TlsError::Unusable {
-        file: TlsFile::Certificate,
-        path: path.to_owned(),
-        reason,
-    };
-    let chain = read_chain(TlsFile::Certificate, path)?;
-    let first = chain.first().ok_or_else(|| unusable("empty".to_owned()))?;
-    let (_, parsed) = X509Certificate::from_der(first).map_err(|error| unusable(error.to_string()))?;
-    Ok(Names {
-        subject: parsed.subject().as_raw().to_vec(),
-        issuer: parsed.issuer().as_raw().to_vec(),
-    })
+pub(in crate::net) fn holds_key(path: &Path, public_key: &[u8]) -> bool {
+    let chain = read_chain(TlsFile::Authority, path).unwrap_or_default();
+    let parsed = chain.first().map(|first| X509Certificate::from_der(first));
+    matches!(parsed, Some(Ok((_, parsed))) if parsed.public_key().raw == public_key)
 }
 
 fn common_name(certificate: &X509Certificate<'_>) -> Option<String> {

@@ -9,6 +9,8 @@ mod failure;
 mod server;
 #[cfg(feature = "dispatcher")]
 mod stream;
+#[cfg(feature = "dispatcher")]
+mod trust;
 
 use std::sync::Arc;
 
@@ -16,13 +18,15 @@ use rustls::CipherSuite;
 use rustls::crypto::CryptoProvider;
 
 #[cfg(feature = "dispatcher")]
-pub(in crate::net) use certificate::issuer;
+pub(in crate::net) use certificate::holds_key;
 pub use client::{ClientTls, client_tls};
 pub use failure::{link_error, tls_failure};
 #[cfg(feature = "dispatcher")]
 pub use server::{ServerFiles, ServerTls};
 #[cfg(feature = "dispatcher")]
 pub(in crate::net) use stream::ServerTlsStream;
+#[cfg(feature = "dispatcher")]
+pub(in crate::net) use trust::is_signed_pair;
 
 /// RFC 9266, section 2.
 pub(super) const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";

@@ -14,7 +14,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, ServerConfig};
 
 use super::exporter::ExporterLog;
-use super::{certificate, provider};
+use super::{certificate, provider, trust};
 use crate::domain::time::Timestamp;
 use crate::ports::tls::{CertificateInfo, Certificates, Date, TlsError, TlsFile, TlsWarning};
 
@@ -34,6 +34,8 @@ pub struct ServerFiles {
     pub key: PathBuf,
     /// The name that clients connect to.
     pub hostname: String,
+    /// PEM: what new clients are given to trust, if it is known.
+    pub authority: Option<PathBuf>,
 }
 
 /// The server's material in use. Handshakes take the configuration of their moment.
@@ -195,7 +197,9 @@ fn load_pair(files: &ServerFiles, now: Timestamp) -> Result<(Arc<CertifiedKey>, 
         file: TlsFile::Key,
         path: files.key.clone(),
     })?;
-    let info = check(files, &chain, now)?;
+    let mut info = check(files, &chain, now)?;
+    let distrust = |authority: &PathBuf| trust::distrust(authority, &files.certificate, &chain, now);
+    info.warnings.extend(files.authority.as_ref().and_then(distrust));
     let pair = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
         Error::InconsistentKeys(_) => TlsError::KeyMismatch {
             certificate: files.certificate.clone(),

@@ -41,6 +41,7 @@ impl Site {
             certificate: path("server.crt"),
             key: path("server.key"),
             hostname: hostname.to_owned(),
+            authority: Some(path("ca.crt")),
         };
         ensure(&authority, &server, now()).expect("certificates are made");
         Self { dir, authority, server }
