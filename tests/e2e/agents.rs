@@ -143,7 +143,12 @@ impl Home {
         fs::create_dir_all(&out).unwrap();
         let ended = site.run(["systems", "add", name, "--out", out.to_str().unwrap()]);
         assert_eq!(ended.code, Some(0), "{ended:?}");
-        let home = Self(out.join(name));
+        Self::unpacked(out.join(name), name)
+    }
+
+    /// With a bundle in it.
+    pub fn unpacked(bundle: PathBuf, name: &str) -> Self {
+        let home = Self(bundle);
         fs::write(home.path("machine-id"), format!("{name}\n")).unwrap();
         fs::write(home.path("check"), CHECK).unwrap();
         fs::set_permissions(home.path("check"), Permissions::from_mode(0o700)).unwrap();

@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use osa::domain::ids::SystemId;
 use osa::domain::secret::Secret;
@@ -14,6 +14,7 @@ use crate::agents::{Logged, free_port, states};
 use crate::cluster::{Database, OWNER};
 use crate::deployment::{Deployment, HURRY};
 use crate::existing::{Credentials, Event, ExistingAgent, Identity};
+use crate::existing_agents::{answered, pushable, wait_until};
 use crate::satellite_httpd;
 use crate::site::Site;
 
@@ -25,8 +26,8 @@ pub struct BesideSatellite {
     pub site: Site,
     pub database: Arc<Database>,
     pub log: Logged,
-    xmpp: SocketAddr,
-    https: SocketAddr,
+    pub xmpp: SocketAddr,
+    pub https: SocketAddr,
 }
 
 /// A site that knows a Satellite's database, in which nothing is ours yet; and where agents connect.
@@ -68,7 +69,7 @@ impl BesideSatellite {
         }
     }
 
-    fn id(&self, system: &str) -> String {
+    pub fn id(&self, system: &str) -> String {
         self.database
             .query(&format!("SELECT id FROM rhnServer WHERE name = '{system}'"))
     }
@@ -81,7 +82,7 @@ impl BesideSatellite {
         ))
     }
 
-    fn is_completed(&self, action: i64) -> bool {
+    pub fn is_completed(&self, action: i64) -> bool {
         let left = format!("SELECT count(*) FROM rhnServerAction WHERE action_id = {action} AND status <> 2");
         self.database.query(&left) == "0"
     }
@@ -147,24 +148,9 @@ impl Deployment for BesideSatellite {
     }
 }
 
-fn answered(event: &Event) -> bool {
-    *event == Event::Answered("checkin")
-}
-
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !holds() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
 fn online(beside: &mut BesideSatellite, name: &str) -> (Identity, ExistingAgent) {
     let identity = beside.add(name);
-    let mut agent = ExistingAgent::start(identity.clone());
-    agent.wait_for(|event| *event == Event::Available);
-    beside.log.wait_for("step_recorded", "Online(true)");
-    agent.wait_for(|event| matches!(event, Event::CheckEnded(_)));
+    let agent = pushable(beside, identity.clone());
     (identity, agent)
 }
 
@@ -273,6 +259,17 @@ fn database_without_our_tables_is_refused_with_the_remedy() {
     );
     let removed = site.run(["migrate", "--remove-notify"]);
     assert!(removed.out.ends_with(": triggers are removed\n"), "{removed:?}");
+}
+
+#[test]
+fn missing_certificate_of_a_satellite_is_not_made_by_init() {
+    let (site, _) = configured(&Database::satellite(), "");
+    fs::remove_file(site.path("data/tls/server.crt")).unwrap();
+
+    let ended = site.run(["serve", "-N"]);
+
+    ended.assert_failed(66, &["server.crt does not exist"]);
+    assert!(!ended.err.contains("osa-dispatcher init"), "{ended:?}");
 }
 
 #[test]

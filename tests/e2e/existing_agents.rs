@@ -60,18 +60,23 @@ fn two_answers_complete_an_action_of_a_standalone_deployment() {
 }
 
 /// A request that comes while the check runs is answered and forgotten, and made again.
-fn request_forgotten_in_a_check_is_made_again(mut deployment: impl Deployment) {
+pub fn request_forgotten_in_a_check_is_made_again(mut deployment: impl Deployment) {
     let gate = Arc::new(Mutex::new(()));
     let closed = gate.lock().unwrap();
+    let identity = deployment.add("client");
     let identity = Identity {
         check: {
-            let gate = Arc::clone(&gate);
+            let (gate, check) = (Arc::clone(&gate), Arc::clone(&identity.check));
             Arc::new(move || {
+                if gate.try_lock().is_ok() {
+                    return check();
+                }
+                // It asked for work before there was any.
                 drop(gate.lock());
                 0
             })
         },
-        ..deployment.add("client")
+        ..identity
     };
     let mut agent = ExistingAgent::start(identity);
     agent.wait_for(|event| *event == Event::CheckStarted);
@@ -93,7 +98,7 @@ fn request_forgotten_in_a_check_of_a_standalone_deployment_is_made_again() {
 }
 
 /// Three requests and a ping without an answer: unresponsive, but the connection stays, and any word ends it.
-fn silent_agent_becomes_unresponsive_and_comes_back(mut deployment: impl Deployment) {
+pub fn silent_agent_becomes_unresponsive_and_comes_back(mut deployment: impl Deployment) {
     let identity = deployment.add("client");
     let mut agent = pushable(&mut deployment, identity);
     agent.stop(true);
@@ -118,7 +123,7 @@ fn silent_agent_of_a_standalone_deployment_becomes_unresponsive_and_comes_back()
 }
 
 /// A new session is asked at once, however long the pause of the old one was; its name and key are new.
-fn reconnect_voids_the_pause_and_rotates_the_key(mut deployment: impl Deployment) {
+pub fn reconnect_voids_the_pause_and_rotates_the_key(mut deployment: impl Deployment) {
     let identity = deployment.add("client");
     let mut agent = pushable(&mut deployment, identity.clone());
     let enrolled = |event: &Event| matches!(event, Event::Enrolled(_));
@@ -147,7 +152,7 @@ fn reconnect_of_a_standalone_deployment_voids_the_pause_and_rotates_the_key() {
 }
 
 /// With one slot, the second system is asked when the first one's answer is 30 s old.
-fn slot_is_held_for_30_s_after_an_answer(mut deployment: impl Deployment) {
+pub fn slot_is_held_for_30_s_after_an_answer(mut deployment: impl Deployment) {
     let identities = ["one", "two"].map(|name| deployment.add(name));
     let mut agents = identities.map(|identity| pushable(&mut deployment, identity));
 
@@ -168,7 +173,7 @@ fn slot_of_a_standalone_deployment_is_held_for_30_s_after_an_answer() {
 }
 
 /// Two machines with one account: the older session is told, and makes up an account of its own.
-fn clone_takes_an_account_of_its_own(mut deployment: impl Deployment) {
+pub fn clone_takes_an_account_of_its_own(mut deployment: impl Deployment) {
     let original = deployment.add("original");
     let account = original.credentials.lock().unwrap().clone();
     let clone = Identity {

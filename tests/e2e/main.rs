@@ -38,6 +38,8 @@ mod pushes;
 #[cfg(feature = "dispatcher")]
 mod satellite;
 #[cfg(feature = "dispatcher")]
+mod satellite_agents;
+#[cfg(feature = "dispatcher")]
 mod satellite_httpd;
 #[cfg(feature = "dispatcher")]
 mod site;

@@ -64,7 +64,12 @@ impl Ground {
     /// [`ServeError`].
     pub async fn prepare(settings: &DispatcherSettings) -> Result<Self, ServeError> {
         let now = SystemClock.now();
-        let tls = Arc::new(ServerTls::load_all(all_server_files(settings), now)?);
+        let tls = ServerTls::load_all(all_server_files(settings), now).map_err(|error| match settings.deployment {
+            Deployment::Standalone => error.into(),
+            // `init` makes nothing for a Satellite.
+            Deployment::Satellite => ServeError::Tls(error),
+        });
+        let tls = Arc::new(tls?);
         let database = Database::open(settings).await?;
         let limits = limits(settings)?;
         let xmpp = sockets::listen(&settings.xmpp.listen, &tls)?;

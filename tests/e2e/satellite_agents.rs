@@ -1,0 +1,68 @@
+//! Agents beside a Satellite: the rules of the push life cycle, and our own agent.
+
+use std::fs;
+
+use crate::agents::Home;
+use crate::beside_satellite::BesideSatellite;
+use crate::deployment::Deployment;
+use crate::existing_agents::{
+    clone_takes_an_account_of_its_own, reconnect_voids_the_pause_and_rotates_the_key,
+    request_forgotten_in_a_check_is_made_again, silent_agent_becomes_unresponsive_and_comes_back,
+    slot_is_held_for_30_s_after_an_answer, wait_until,
+};
+
+#[test]
+fn request_forgotten_in_a_check_beside_a_satellite_is_made_again() {
+    request_forgotten_in_a_check_is_made_again(BesideSatellite::usual());
+}
+
+#[test]
+fn silent_agent_beside_a_satellite_becomes_unresponsive_and_comes_back() {
+    silent_agent_becomes_unresponsive_and_comes_back(BesideSatellite::usual());
+}
+
+#[test]
+fn reconnect_beside_a_satellite_voids_the_pause_and_rotates_the_key() {
+    reconnect_voids_the_pause_and_rotates_the_key(BesideSatellite::usual());
+}
+
+#[test]
+fn slot_beside_a_satellite_is_held_for_30_s_after_an_answer() {
+    slot_is_held_for_30_s_after_an_answer(BesideSatellite::start(
+        &["migrate"],
+        "poll_interval = \"100ms\"\nnotify_threshold = 1",
+    ));
+}
+
+#[test]
+fn clone_beside_a_satellite_takes_an_account_of_its_own() {
+    clone_takes_an_account_of_its_own(BesideSatellite::usual());
+}
+
+#[test]
+fn new_agent_is_woken_beside_a_satellite() {
+    let mut beside = BesideSatellite::usual();
+    let identity = beside.add("client");
+    let bundle = beside.site.path("client");
+    fs::create_dir(&bundle).unwrap();
+    fs::write(bundle.join("systemid"), identity.systemid.lock().unwrap().as_str()).unwrap();
+    fs::copy(&identity.ca, bundle.join("RHN-ORG-TRUSTED-SSL-CERT")).unwrap();
+    let (https, xmpp) = (beside.https.port(), beside.xmpp.port());
+    let text = format!("server_url = [\"https://localhost:{https}/XMLRPC\"]\njabber_server = \"localhost:{xmpp}\"\n");
+    fs::write(bundle.join("osad.toml"), text).unwrap();
+    let home = Home::unpacked(bundle, "client");
+    let _agent = home.start();
+    beside.log().wait_for("step_recorded", "Online(true)");
+    let checks = || home.runs().matches("finished").count();
+    let before = checks();
+
+    let action = beside.schedule(&["client"]);
+    wait_until("its check has run", || checks() > before);
+    beside.database.sql(&format!(
+        "UPDATE rhnServerAction SET status = 2 WHERE action_id = {action}"
+    ));
+
+    let shown = || beside.site.run(["actions", "--json"]).json();
+    wait_until("its report is kept", || shown()[0]["request"]["ended"].is_string());
+    assert_eq!(shown()[0]["state"], "completed");
+}
