@@ -8,4 +8,5 @@ pub mod file_access;
 pub mod ids;
 pub mod push;
 pub mod secret;
+pub mod tally;
 pub mod time;

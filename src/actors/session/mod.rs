@@ -296,6 +296,21 @@ impl Session {
         self.report(event, ctx);
     }
 
+    /// Says what keeps an old agent out; of many, the parent tells how many.
+    fn tell_legacy(&self) {
+        let peer = self.link.peer_addr();
+        if let Some(error) = self.totals.legacy_tls()
+            && self.ticket.leave_as_legacy(peer)
+        {
+            tracing::warn!(
+                event = "legacy_tls_refused",
+                peer_addr = %peer,
+                error,
+                "an agent without TLS 1.2 cannot be served: update it, or leave it on a jabberd (docs/existing-agents.md)"
+            );
+        }
+    }
+
     /// Ends at once, without another word to the client.
     fn end(&mut self, ending: Ending, ctx: &mut Context<Self>) {
         self.totals.ended(ending);
@@ -328,6 +343,7 @@ impl Actor for Session {
             if self.jid.is_none() {
                 self.ticket.leave_as_stranger(self.totals.cause());
             }
+            self.tell_legacy();
             let system = self.pushable.map(|(system, _)| system);
             self.totals
                 .log(self.link.peer_addr(), self.jid.as_deref(), system, now());

@@ -81,15 +81,15 @@ impl Totals {
         }
     }
 
-    pub fn log(&self, peer: SocketAddr, jid: Option<&str>, system: Option<SystemId>, now: Instant) {
-        if let Some(Ending::Link(LinkError::Tls(TlsFailure::LegacyPeer(error)))) = self.ending.as_deref() {
-            tracing::warn!(
-                event = "legacy_tls_refused",
-                peer_addr = %peer,
-                error,
-                "an agent without TLS 1.2 cannot be served: update it, or leave it on a jabberd (docs/existing-agents.md)"
-            );
+    /// What TLS said, if the client knows none that is served.
+    pub fn legacy_tls(&self) -> Option<&str> {
+        match self.ending.as_deref() {
+            Some(Ending::Link(LinkError::Tls(TlsFailure::LegacyPeer(error)))) => Some(error),
+            Some(_) | None => None,
         }
+    }
+
+    pub fn log(&self, peer: SocketAddr, jid: Option<&str>, system: Option<SystemId>, now: Instant) {
         let reason = self
             .ending
             .as_ref()

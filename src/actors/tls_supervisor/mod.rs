@@ -26,6 +26,7 @@ use crate::actors::session::{EndCause, Session, SessionOrder, SessionParts};
 use crate::actors::supervision::{ExitGuard, ExitReason, Shutdown, insist};
 use crate::domain::admission::{Origin, Refusal};
 use crate::domain::ids::{ConnectionId, SystemId};
+use crate::domain::tally::Untold;
 use crate::ports::tls::{CertificateInfo, Certificates, TlsError};
 use crate::ports::transport::{Connection, Listener};
 
@@ -135,6 +136,9 @@ fn log_warnings(info: &CertificateInfo) {
 fn tell_strangers(roster: &Roster) {
     for (cause, connections) in roster.take_strangers() {
         tracing::info!(event = "strangers_left", cause, connections, "never logged in");
+    }
+    if let Some(Untold { times, last }) = roster.take_legacy() {
+        tracing::warn!(event = "legacy_tls_refused", connections = times, peer_addr = %last, "the last of several without TLS 1.2");
     }
 }
 

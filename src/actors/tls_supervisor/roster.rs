@@ -5,6 +5,7 @@
 //! next. Nothing but counting happens under the lock.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::WeakRecipient;
@@ -14,6 +15,7 @@ use crate::actors::session::SessionOrder;
 use crate::actors::supervision::ExitReason;
 use crate::domain::admission::{Admission, AdmissionLimits, Origin, Refusal};
 use crate::domain::ids::{ConnectionId, SystemId};
+use crate::domain::tally::{Tally, Untold};
 
 /// A session that has ended and is to be cleaned up after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,8 @@ struct Members {
     departed: Vec<Departed>,
     /// How many left without having logged in, by cause, since that was last told.
     strangers: BTreeMap<&'static str, u64>,
+    /// Those of them that know no TLS 1.2.
+    legacy: Tally<()>,
     last: ConnectionId,
 }
 
@@ -53,6 +57,7 @@ impl Roster {
                 orders: HashMap::new(),
                 departed: Vec::new(),
                 strangers: BTreeMap::new(),
+                legacy: Tally::default(),
                 last: ConnectionId(0),
             }),
             departure: Notify::new(),
@@ -146,6 +151,11 @@ impl Roster {
         std::mem::take(&mut self.members().strangers)
     }
 
+    /// How many without TLS 1.2 left and were not told at once, since the last call.
+    pub fn take_legacy(&self) -> Option<Untold> {
+        self.members().legacy.take().pop().map(|((), untold)| untold)
+    }
+
     fn leave(&self, ticket: &Ticket, reason: ExitReason) {
         let mut members = self.members();
         members.admission.left(ticket.origin, ticket.logged_in);
@@ -194,6 +204,11 @@ impl Ticket {
     /// The client never logged in; it is counted under this cause.
     pub fn leave_as_stranger(&self, cause: &'static str) {
         *self.roster.members().strangers.entry(cause).or_default() += 1;
+    }
+
+    /// The client knows no TLS 1.2. Whether that is to be told at once.
+    pub fn leave_as_legacy(&self, peer: SocketAddr) -> bool {
+        self.roster.members().legacy.count((), peer)
     }
 
     /// Sets how the session ends if no panic comes first.

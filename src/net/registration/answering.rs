@@ -1,7 +1,6 @@
 //! What the calls do: compatibility contract, sections 2.2 to 2.6.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::domain::ids::{ClientName, SystemId};
@@ -38,15 +37,12 @@ pub struct Registrar {
 
 impl Registrar {
     /// Answers one call.
-    pub(super) async fn answer(&self, body: &[u8], peer: SocketAddr) -> Result<Result<Reply, Failure>, ReadError> {
+    pub(super) async fn answer(&self, body: &[u8]) -> Result<Result<Reply, Failure>, ReadError> {
         let call = read_call(body)?;
         let outcome = match Request::from_call(call) {
             Ok(request) => self.perform(request).await,
             Err(failure) => Err(failure),
         };
-        if let Err(failure) = &outcome {
-            tracing::warn!(event = "registration_refused", peer_addr = %peer, reason = %failure);
-        }
         Ok(outcome)
     }
 

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,7 +19,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::answering::Registrar;
 use super::encoding;
+use super::refusals::Refusals;
 use crate::ports::transport::{Connection, LinkError};
+use crate::protocol::xmlrpc::registration::Failure;
 
 /// Where the calls go.
 const PATH: &str = "/XMLRPC";
@@ -36,11 +37,18 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const CLIENT_VERSION: &str = "X-Client-Version";
 
 /// Serves the requests of one connection.
-pub(super) async fn serve(connection: Box<dyn Connection>, registrar: Arc<Registrar>) -> Result<(), hyper::Error> {
+pub(super) async fn serve(
+    connection: Box<dyn Connection>,
+    registrar: Arc<Registrar>,
+    refusals: Arc<Refusals>,
+) -> Result<(), hyper::Error> {
     let peer = connection.peer_addr();
     let service = service_fn(move |request| {
-        let registrar = Arc::clone(&registrar);
-        async move { Ok::<_, Infallible>(answer(request, peer, &registrar).await) }
+        let (registrar, refusals) = (Arc::clone(&registrar), Arc::clone(&refusals));
+        async move {
+            let answered = answer(request, &registrar, |failure| refusals.count(failure, peer));
+            Ok::<_, Infallible>(answered.await)
+        }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -50,7 +58,11 @@ pub(super) async fn serve(connection: Box<dyn Connection>, registrar: Arc<Regist
         .await
 }
 
-async fn answer(request: Request<Incoming>, peer: SocketAddr, registrar: &Registrar) -> Response<Full<Bytes>> {
+async fn answer(
+    request: Request<Incoming>,
+    registrar: &Registrar,
+    refused: impl FnOnce(Failure),
+) -> Response<Full<Bytes>> {
     if request.uri().path() != PATH {
         return refuse(StatusCode::NOT_FOUND);
     }
@@ -68,12 +80,15 @@ async fn answer(request: Request<Incoming>, peer: SocketAddr, registrar: &Regist
     let answered = async {
         let body = Limited::new(request.into_body(), BODY_MAX).collect().await;
         match body {
-            Ok(body) => registrar.answer(&body.to_bytes(), peer).await.ok(),
+            Ok(body) => registrar.answer(&body.to_bytes()).await.ok(),
             Err(_) => None,
         }
     };
     match tokio::time::timeout(REQUEST_TIMEOUT, answered).await {
-        Ok(Some(outcome)) => encoding::respond(outcome, speaks_binary),
+        Ok(Some(outcome)) => {
+            outcome.as_ref().err().copied().map(refused);
+            encoding::respond(outcome, speaks_binary)
+        }
         Ok(None) => refuse(StatusCode::BAD_REQUEST),
         Err(_) => refuse(StatusCode::REQUEST_TIMEOUT),
     }

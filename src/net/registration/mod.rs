@@ -6,6 +6,7 @@
 mod answering;
 mod encoding;
 mod http;
+mod refusals;
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 pub use answering::Registrar;
+use refusals::Refusals;
 
 use crate::domain::admission::{Admission, AdmissionLimits, Origin};
 use crate::ports::service::Service;
@@ -36,6 +38,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// The server. Its listeners outlive each run.
 pub struct RegistrationEndpoint {
     registrar: Arc<Registrar>,
+    refusals: Arc<Refusals>,
     listeners: Vec<Arc<dyn Listener>>,
     handshakes: Arc<Semaphore>,
 }
@@ -45,6 +48,7 @@ impl RegistrationEndpoint {
     pub fn new(registrar: Registrar, listeners: Vec<Arc<dyn Listener>>, handshakes: Arc<Semaphore>) -> Self {
         Self {
             registrar: Arc::new(registrar),
+            refusals: Arc::default(),
             listeners,
             handshakes,
         }
@@ -55,10 +59,13 @@ impl Service for RegistrationEndpoint {
     fn serve(&self) -> Pin<Box<dyn Future<Output = ()>>> {
         let run = Run {
             registrar: Arc::clone(&self.registrar),
+            refusals: Arc::clone(&self.refusals),
             handshakes: Arc::clone(&self.handshakes),
             admission: Arc::new(Mutex::new(Admission::new(LIMITS))),
         };
         let mut accepting = JoinSet::new();
+        let refusals = Arc::clone(&self.refusals);
+        accepting.spawn_local(async move { refusals.tell().await });
         for listener in &self.listeners {
             accepting.spawn_local(run.clone().accept(Arc::clone(listener)));
         }
@@ -72,6 +79,7 @@ impl Service for RegistrationEndpoint {
 #[derive(Clone)]
 struct Run {
     registrar: Arc<Registrar>,
+    refusals: Arc<Refusals>,
     handshakes: Arc<Semaphore>,
     admission: Arc<Mutex<Admission>>,
 }
@@ -126,7 +134,11 @@ impl Run {
             }
             Err(_) => return,
         }
-        let served = tokio::time::timeout(CONNECTION_TIMEOUT, http::serve(connection, self.registrar)).await;
+        let served = tokio::time::timeout(
+            CONNECTION_TIMEOUT,
+            http::serve(connection, self.registrar, self.refusals),
+        )
+        .await;
         if let Ok(Err(error)) = served {
             tracing::debug!(event = "registration_http_failed", peer_addr = %peer, error = %error);
         }

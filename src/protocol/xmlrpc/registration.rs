@@ -37,7 +37,7 @@ pub enum Request {
 }
 
 /// Why a call fails; the codes are the original server's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum Failure {
     /// The systemid is damaged, unknown, or its checksum is wrong.
     #[error("Invalid System Credentials")]
