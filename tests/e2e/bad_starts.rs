@@ -167,6 +167,14 @@ fn port_that_is_taken_names_address_and_holder() {
 }
 
 #[test]
+fn pid_file_that_cannot_be_made_is_named_with_its_flag() {
+    let site = Site::initialised();
+
+    site.run(["serve", "-N", "--pid-file", "/nonexistent/x.pid"])
+        .assert_failed(73, &["/nonexistent/x.pid", "--pid-file"]);
+}
+
+#[test]
 fn damaged_database_is_refused_and_kept() {
     let site = Site::initialised();
     let garbage = "this is no database".repeat(1_000);

@@ -351,23 +351,6 @@ fn init_says_what_is_wrong_with_a_hostname_before_it_writes() {
 }
 
 #[test]
-fn bundle_that_cannot_be_written_leaves_no_system_behind() {
-    let site = Site::initialised();
-    let file = site.path("file");
-    std::fs::write(&file, "").unwrap();
-
-    let out = file.to_str().unwrap();
-    assert_ne!(site.run(["systems", "add", "web-1", "--out", out]).code, Some(0));
-    assert_eq!(site.run(["systems", "add", "", "--out", out]).code, Some(65));
-    assert_eq!(site.run(["systems", "add", "../web-1", "--out", out]).code, Some(65));
-
-    assert_eq!(
-        site.run(["systems", "list", "--json"]).json().as_array().map(Vec::len),
-        Some(0)
-    );
-}
-
-#[test]
 fn command_says_what_to_do_when_the_control_socket_is_gone() {
     let site = Site::initialised();
     let _dispatcher = site.serve();

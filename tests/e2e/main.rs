@@ -7,6 +7,8 @@ mod agents;
 mod bad_starts;
 #[cfg(feature = "dispatcher")]
 mod beside_satellite;
+#[cfg(feature = "dispatcher")]
+mod bundles;
 mod check_runs;
 #[cfg(feature = "dispatcher")]
 mod clones;

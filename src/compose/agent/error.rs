@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::compose::console::answer::OutputError;
+use crate::compose::console::named_place::PlaceError;
 use crate::compose::process::detach::DetachError;
 use crate::host::start_checks::{DispatcherHere, UnresolvableName};
 use crate::host::state_dir::StateDirError;
@@ -36,6 +37,9 @@ pub enum AgentError {
     /// Another file.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The pid file.
+    #[error(transparent)]
+    PidFile(#[from] PlaceError),
     /// The answer was not read.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -83,6 +87,7 @@ impl AgentError {
             Self::State(StateDirError::InUse(_)) | Self::Name(_) => 75,
             Self::Output(error) => error.exit_code(),
             Self::Detach(error) => error.exit_code(),
+            Self::PidFile(_) => 73,
             Self::NoCheckCommand(_) => 66,
             Self::System { .. } => 71,
             Self::GaveUp { .. } => 70,

@@ -3,19 +3,22 @@
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::arguments::AddArgs;
 use super::ask::{ask, settings};
 use super::error::CliError;
 use super::{Done, output};
+use crate::compose::console::named_place::PlaceError;
 use crate::compose::control::answers::{Answer, SystemAdded};
+use crate::compose::control::desk::check_system_name;
 use crate::compose::control::requests::Request;
 use crate::compose::dispatcher::all_server_files;
 use crate::host::clock::SystemClock;
 use crate::net::tls::ServerTls;
 use crate::ports::clock::Clock;
 use crate::ports::file_error::FileError;
+use crate::ports::store::StoreError;
 use crate::ports::tls::{Certificates, TlsWarning};
 use crate::settings::dispatcher::DispatcherSettings;
 use crate::settings::names::{HTTPS_PORT, XMPP_PORT};
@@ -36,9 +39,11 @@ const FILE_MODE: u32 = 0o600;
 
 pub fn add_system(args: &AddArgs) -> Done {
     let settings = settings(&args.plain.config)?;
+    refuse_name(&settings, &args.name)?;
     let authority = fs::read_to_string(&settings.tls.ca).map_err(FileError::new("read CA file", &settings.tls.ca))?;
     refuse_wrong_authority(&settings)?;
     // All that can go wrong with files is done first: the system can be added only once.
+    let out_is_new = !args.out.exists();
     let directory = place(&args.out, &args.name)?;
     let request = Request::AddSystem {
         name: args.name.clone(),
@@ -48,6 +53,9 @@ pub fn add_system(args: &AddArgs) -> Done {
         refused => {
             // It is empty, and nobody has seen it.
             fs::remove_dir(&directory).ok();
+            if out_is_new {
+                fs::remove_dir(&args.out).ok();
+            }
             return refused.and(Err(CliError::OtherAnswer));
         }
     };
@@ -72,17 +80,29 @@ fn refuse_wrong_authority(settings: &DispatcherSettings) -> Result<(), CliError>
     }
 }
 
+/// Refuses a name before anything is made for it; that it is still free is found out again when the system is added.
+fn refuse_name(settings: &DispatcherSettings, name: &str) -> Result<(), CliError> {
+    check_system_name(name)?;
+    let Answer::Systems(systems) = ask(settings, Request::ListSystems)? else {
+        return Err(CliError::OtherAnswer);
+    };
+    if systems.iter().any(|system| system.name == name) {
+        let what = format!("system {name}");
+        return Err(StoreError::Exists { what }.into());
+    }
+    Ok(())
+}
+
 /// Makes the bundle's directory.
 fn place(out: &Path, name: &str) -> Result<PathBuf, CliError> {
-    let mut parts = Path::new(name).components();
-    if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
-        return Err(CliError::BundleName(name.to_owned()));
-    }
-    fs::create_dir_all(out).map_err(FileError::new("make directory", out))?;
+    fs::create_dir_all(out).map_err(PlaceError::new("make directory", "--out", out))?;
     let directory = out.join(name);
     match make(&directory) {
         Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists => Err(CliError::BundleExists(directory)),
-        made => Ok(made.map(|()| directory)?),
+        made => {
+            made.map_err(|error| PlaceError::new("make directory", "--out", &directory)(error.source))?;
+            Ok(directory)
+        }
     }
 }
 

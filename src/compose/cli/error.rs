@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::compose::cli::demo::DemoError;
 use crate::compose::console::answer::OutputError;
+use crate::compose::console::named_place::PlaceError;
 use crate::compose::control::envelope::Rejection;
 use crate::compose::dispatcher::ServeError;
 use crate::net::ca::CaError;
@@ -63,11 +64,9 @@ pub enum CliError {
     /// A bundle would hold the wrong CA certificate.
     #[error("no bundle for a client that could never connect: {0}")]
     WrongAuthority(TlsWarning),
-    /// A bundle's directory is named like its system.
-    #[error(
-        "a system cannot be called {0:?}: its bundle is a directory of that name; use letters, digits, dots and hyphens"
-    )]
-    BundleName(String),
+    /// A bundle's directory cannot be made.
+    #[error(transparent)]
+    BundlePlace(#[from] PlaceError),
     /// `init` was told another name than the configuration has.
     #[error("configuration {} says hostname = {configured:?}, not {given:?}; change it there, or leave out --hostname", .file.display())]
     OtherHostname {
@@ -114,14 +113,13 @@ impl CliError {
             Self::File(error) => file(&error.source),
             Self::NoDatabase(_) => 66,
             Self::SocketGone(_) => 69,
-            Self::BundleExists(_) => 73,
+            Self::BundleExists(_) | Self::BundlePlace(_) => 73,
             Self::WrongAuthority(_)
             | Self::OnSatellite(_)
             | Self::NoSatellite(_)
             | Self::NoHostname(_)
             | Self::BadHostname(_)
             | Self::OtherHostname { .. } => 78,
-            Self::BundleName(_) => 65,
             Self::OtherAnswer => 70,
             Self::Runtime(_) => 71,
             Self::Output(error) => error.exit_code(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::port_holder::Holder;
 use crate::compose::cli::error as codes;
+use crate::compose::console::named_place::PlaceError;
 use crate::compose::process::detach::DetachError;
 use crate::net::control::ControlError;
 use crate::net::listener::ListenError;
@@ -46,6 +47,9 @@ pub enum ServeError {
     /// A file.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The pid file.
+    #[error(transparent)]
+    PidFile(#[from] PlaceError),
     /// Processes, signals or threads.
     #[error("cannot {doing}: {source}; raise the limits of processes and open files")]
     System {
@@ -92,6 +96,7 @@ impl ServeError {
             Self::Control(error) => codes::control(error),
             Self::File(error) => codes::file(&error.source),
             Self::Detach(error) => error.exit_code(),
+            Self::PidFile(_) => 73,
             Self::DatabaseReplaced(_) => 75,
             Self::GaveUp { .. } => 70,
         }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::ports::file_error::FileError;
+use crate::compose::console::named_place::PlaceError;
 
 /// Everybody may know which process it is: compatibility contract, section 5.4.
 const MODE: u32 = 0o644;
@@ -18,14 +18,14 @@ impl PidFile {
     /// Writes this process's number; what an earlier process left is unlinked first, never written through.
     ///
     /// # Errors
-    /// [`FileError`].
-    pub fn write(path: &Path) -> Result<Self, FileError> {
+    /// [`PlaceError`].
+    pub fn write(path: &Path) -> Result<Self, PlaceError> {
         // Most often there is none.
         fs::remove_file(path).ok();
         let mut options = fs::OpenOptions::new();
         options.write(true).create_new(true).mode(MODE);
         let write = || writeln!(options.open(path)?, "{}", std::process::id());
-        write().map_err(FileError::new("write pid file", path))?;
+        write().map_err(PlaceError::new("write pid file", "--pid-file", path))?;
         Ok(Self(path.to_owned()))
     }
 }

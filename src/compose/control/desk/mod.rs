@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use self::names::{check_name, is_file_name};
+use self::names::check_name;
+pub use self::names::check_system_name;
 use super::answers::{
     AccountEntry, Action, Answer, DatabaseState, Pong, Private, RunningStatus, Scheduled, Status, System, SystemAdded,
     SystemName,
@@ -134,13 +135,7 @@ impl Desk {
     }
 
     async fn add_system(&self, name: String) -> Outcome {
-        check_name("system", &name)?;
-        if !is_file_name(&name) {
-            let message = format!(
-                "{name:?} cannot name a system: use letters, digits, '.', '-' and '_', a letter or digit first"
-            );
-            return Err(Rejection::new(RejectionKind::BadRequest, message));
-        }
+        check_system_name(&name)?;
         let secret = self.new_secret();
         let id = self.store.add_system(&name, &secret, self.clock.now()).await?;
         let profile = Profile {

@@ -14,9 +14,27 @@ pub(super) fn check_name(what: &str, name: &str) -> Result<(), Rejection> {
     Err(Rejection::new(RejectionKind::BadRequest, message))
 }
 
+/// Refuses what cannot name a system.
+///
+/// # Errors
+/// [`Rejection`]: a bad request.
+pub fn check_system_name(name: &str) -> Result<(), Rejection> {
+    check_name("system", name)?;
+    if is_file_name(name) {
+        return Ok(());
+    }
+    let message =
+        format!("{name:?} cannot name a system: use letters, digits, '.', '-' and '_', a letter or digit first");
+    Err(Rejection::new(RejectionKind::BadRequest, message))
+}
+
+/// Longest name of a file on the usual file systems. Units: bytes.
+const FILE_NAME_BYTES_MAX: usize = 255;
+
 /// A system's bundle becomes a directory of its name.
-pub(super) fn is_file_name(name: &str) -> bool {
-    name.starts_with(char::is_alphanumeric)
+fn is_file_name(name: &str) -> bool {
+    name.len() <= FILE_NAME_BYTES_MAX
+        && name.starts_with(char::is_alphanumeric)
         && name
             .chars()
             .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
