@@ -300,3 +300,14 @@ fn our_client_registers_an_unknown_account_and_finds_a_taken_one() {
     pair.run();
     assert_eq!(pair.client_end, Some(ClientEnd::NotAuthorized));
 }
+
+#[test]
+fn dispatchers_own_name_is_nobodys_to_log_in_with() {
+    for request in [GET.to_owned(), set("<password>x</password>")] {
+        let mut scripted = Scripted::at(At::Login);
+
+        let outcome = scripted.say(&request.replace("osad-0123456789", "rhn-dispatcher-SAT"));
+
+        assert_eq!(outcome, "not-authorized:401", "{request}");
+    }
+}

@@ -243,6 +243,7 @@ fn registration_has_limits_and_ignores_extra_fields() {
         ("osad-0123456789", "OSAD-x", "ask-account"),
         ("osad-0123456789", "", "not-acceptable:406"),
         ("osad-0123456789", "a@b", "not-acceptable:406"),
+        ("osad-0123456789", "RHN-dispatcher-sat", "not-acceptable:406"),
         ("osad-0123456789", "\u{e9}", "not-acceptable:406"),
         ("<username>osad-0123456789</username>", "", "bad-request:400"),
         ("<password>0123456789abcdef0123</password>", "", "bad-request:400"),

@@ -1,5 +1,6 @@
 //! What all streams of a server have in common.
 
+use crate::protocol::register::AccountName;
 use std::time::Duration;
 
 use crate::protocol::codec::Limits;
@@ -60,6 +61,13 @@ impl ServerConfig {
     /// Whether a JID, with or without resource, is the dispatcher's.
     pub(super) fn is_dispatcher(&self, jid: &str) -> bool {
         crate::protocol::stanza::bare(jid).eq_ignore_ascii_case(&self.dispatcher)
+    }
+
+    /// Whether an account would have the dispatcher's own name: clients would take its owner for the dispatcher.
+    pub(super) fn is_reserved(&self, name: &AccountName) -> bool {
+        self.dispatcher
+            .split_once('@')
+            .is_some_and(|(node, _)| node.eq_ignore_ascii_case(name.as_str()))
     }
 
     /// Whether `name` is a domain served here.

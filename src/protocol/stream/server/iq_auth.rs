@@ -67,7 +67,9 @@ fn read(
     let field = |name: &str| query.get_child(name, ns::IQ_AUTH).map(Element::text);
     let username = field("username").ok_or(StanzaFault::NotAcceptable)?;
     // No account can have such a name.
-    let username = AccountName::parse(&username).ok_or(StanzaFault::NotAuthorized)?;
+    let username = AccountName::parse(&username)
+        .filter(|name| !context.config.is_reserved(name))
+        .ok_or(StanzaFault::NotAuthorized)?;
     match iq.attr("type") {
         Some("get") => return Ok((username, Wish::Fields)),
         Some("set") => {}

@@ -39,7 +39,13 @@ fn read(iq: &Element, query: &Element, context: &Context<'_>) -> Result<Option<R
     }
     match iq.attr("type") {
         Some("get") => Ok(None),
-        Some("set") => Registration::parse(query).map(Some),
+        Some("set") => {
+            let registration = Registration::parse(query)?;
+            if context.config.is_reserved(&registration.username) {
+                return Err(StanzaFault::NotAcceptable);
+            }
+            Ok(Some(registration))
+        }
         _ => Err(StanzaFault::BadRequest),
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn begin(
     text: &str,
     context: &mut Context<'_>,
 ) -> Result<State, StreamFault> {
-    let claim = match read_claim(&login, mechanism, text) {
+    let claim = match read_claim(&login, mechanism, text, context) {
         Ok(claim) => claim,
         Err(fault) => return fail(login, fault, context),
     };
@@ -63,7 +63,7 @@ pub(super) fn begin(
     Ok(State::AwaitVerifiers(Box::new(AwaitVerifiers { login, token, claim })))
 }
 
-fn read_claim(login: &Login, mechanism: Mechanism, text: &str) -> Result<Claim, SaslFault> {
+fn read_claim(login: &Login, mechanism: Mechanism, text: &str, context: &Context<'_>) -> Result<Claim, SaslFault> {
     let message = decode(text)?;
     let (authzid, username, proof) = match mechanism {
         Mechanism::Plain => {
@@ -78,7 +78,9 @@ fn read_claim(login: &Login, mechanism: Mechanism, text: &str) -> Result<Claim, 
         }
     };
     // No account can have such a name, which is nothing a stranger could not know.
-    let username = AccountName::parse(&username).ok_or(SaslFault::NotAuthorized)?;
+    let username = AccountName::parse(&username)
+        .filter(|name| !context.config.is_reserved(name))
+        .ok_or(SaslFault::NotAuthorized)?;
     // RFC 6120, section 6.3.8: a client acts for itself, by its bare JID.
     let own = format!("{}@{}", username.as_str(), login.domain);
     if !authzid.is_empty() && !authzid.eq_ignore_ascii_case(&own) {
