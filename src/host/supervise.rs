@@ -160,7 +160,7 @@ impl Task {
             let Err(error) = self.try_write_result(&mut draft, record) else {
                 return Ok(());
             };
-            if tries == WRITE_TRIES_MAX {
+            if tries == WRITE_TRIES_MAX || is_removed(&draft) {
                 return Err(error.into());
             }
             tries += 1;
@@ -188,6 +188,11 @@ fn name_command(draft: &mut File, pid: u32) {
     if let Ok(command) = ProcessIdentity::of(pid) {
         let _ = io::Seek::rewind(draft).and_then(|()| draft.write_all(format_command(&command).as_bytes()));
     }
+}
+
+/// Whether the state directory is gone with all that is in it: then nobody is left who could be told.
+fn is_removed(draft: &File) -> bool {
+    draft.metadata().is_ok_and(|file| file.nlink() == 0)
 }
 
 /// 128 + n for signal n, as in a shell.

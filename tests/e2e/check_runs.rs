@@ -169,6 +169,27 @@ fn exit_status_and_signal_are_found_as_a_shell_would_say_them() {
 }
 
 #[test]
+fn supervising_process_ends_when_its_state_directory_is_gone() {
+    let bench = Bench::new();
+    bench.runs().start(start(1)).unwrap();
+    bench.await_start();
+    let supervisor = fs::read_to_string(format!("/proc/{}/comm", bench.fact("parent"))).unwrap();
+    assert_eq!(supervisor, "osad\n");
+
+    fs::remove_dir_all(bench.path("state")).unwrap();
+    bench.end_with("0");
+
+    let stat = format!("/proc/{}/stat", bench.fact("parent"));
+    let ended = async {
+        // Gone, or a child of this process that waits to be collected.
+        while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    block_on(async { tokio::time::timeout(Duration::from_secs(20), ended).await }).unwrap();
+}
+
+#[test]
 fn result_is_kept_until_it_is_forgotten() {
     let bench = Bench::new();
     let runs = bench.runs();
