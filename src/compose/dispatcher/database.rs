@@ -120,6 +120,7 @@ pub fn postgres_options(settings: &DispatcherSettings) -> PostgresOptions {
         root_certificate: given.root_certificate.clone(),
         entitlements: settings.push.entitlements.clone().unwrap_or_default(),
         notify_threshold: settings.push.notify_threshold.map(|limit| limit.get() as usize),
+        slot_age: settings.push.slot_age,
         ..PostgresOptions::new(address(given), database.unwrap_or_default(), user.unwrap_or_default())
     }
 }

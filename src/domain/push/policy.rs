@@ -82,7 +82,7 @@ pub(super) const UNANSWERED_MAX: u16 = 3;
 /// How long a client has to answer a ping before it counts as unresponsive.
 pub(super) const PING_TIMEOUT: Duration = MINUTE;
 /// How long an answer of an existing agent holds its slot.
-pub(super) const EXISTING_SLOT: Duration = SECOND.saturating_mul(30);
+pub(crate) const EXISTING_SLOT: Duration = SECOND.saturating_mul(30);
 /// Between the two answers that complete an existing agent's action in a standalone deployment.
 pub(super) const DELIVERED_GAP: Duration = MINUTE;
 /// Before a request that a session could not take, or the store not record, is made again.

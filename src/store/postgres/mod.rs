@@ -36,6 +36,7 @@ mod work;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use diesel_async::AsyncPgConnection;
 use tokio::sync::Notify;
@@ -55,6 +56,7 @@ pub struct PostgresStore {
     pool: Pool,
     catalog: Arc<Catalog>,
     notify_threshold: Option<usize>,
+    slot_age: Duration,
     watch: Mutex<Watch>,
     /// This start of this node, once it has begun.
     incarnation: AtomicI64,
@@ -83,6 +85,7 @@ impl PostgresStore {
             pool,
             catalog: Arc::new(catalog),
             notify_threshold: options.notify_threshold,
+            slot_age: options.slot_age,
             watch: Mutex::new(Watch::starting_at(newest)),
             incarnation: AtomicI64::new(0),
             changed,

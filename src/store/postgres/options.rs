@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::domain::push::policy::Policy;
 use crate::domain::secret::Secret;
 use crate::ports::store::DatabaseLabel;
 
@@ -65,6 +66,8 @@ pub struct PostgresOptions {
     pub entitlements: Vec<String>,
     /// Systems that may work at once over all nodes; claims of all nodes are serialised then.
     pub notify_threshold: Option<usize>,
+    /// How long a system counts as working at most.
+    pub slot_age: Duration,
 }
 
 impl PostgresOptions {
@@ -82,6 +85,7 @@ impl PostgresOptions {
             connections: CONNECTIONS,
             entitlements: Vec::new(),
             notify_threshold: None,
+            slot_age: Policy::default().slot_age,
         }
     }
 

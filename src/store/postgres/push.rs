@@ -122,7 +122,7 @@ impl PushStore for PostgresStore {
         lease_until: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<ClaimOutcome>, StoreError> {
-        let (claims, threshold) = (claims.to_vec(), self.notify_threshold);
+        let (claims, threshold, slot_age) = (claims.to_vec(), self.notify_threshold, self.slot_age);
         let lease = Lease {
             node,
             until: lease_until,
@@ -133,7 +133,7 @@ impl PushStore for PostgresStore {
             let claims = claims.clone();
             Box::pin(async move {
                 let free = match threshold {
-                    Some(threshold) => Some(slots::free_slots(connection, threshold, now).await?),
+                    Some(threshold) => Some(slots::free_slots(connection, threshold, slot_age, now).await?),
                     None => None,
                 };
                 claim::claim(connection, &claims, lease, free).await
