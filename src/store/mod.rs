@@ -4,4 +4,5 @@
 
 mod label;
 pub mod postgres;
+mod rows;
 pub mod sqlite;

@@ -15,8 +15,9 @@ use super::work::millis;
 use crate::domain::ids::{ActionId, SystemId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::ports::inventory::{ActionFilter, ActionRow, ActionStatus, Explanation, Inventory, NewAction, SystemRow};
+use crate::ports::inventory::{ActionFilter, ActionRow, Explanation, Inventory, NewAction, SystemRow};
 use crate::ports::store::StoreError;
+use crate::store::rows::{status_id, status_of};
 
 const SYSTEMS: StoreError = StoreError::Satellites("the list of systems");
 const SCHEDULE: StoreError = StoreError::Satellites("the schedule of actions");
@@ -135,7 +136,7 @@ async fn actions(connection: &mut AsyncPgConnection, filter: &ActionFilter) -> R
             system,
             system_name,
             name,
-            status: status_of(status)?,
+            status: status_of(status).ok_or(Failure::Unreadable)?,
             created: Timestamp::from_millis(created),
             earliest: Timestamp::from_millis(earliest),
             picked_up: picked_up.map(Timestamp::from_millis),
@@ -175,23 +176,4 @@ fn listing(filter: &ActionFilter) -> Statement<RowTypes> {
         .into_iter()
         .fold(statement(text), Statement::bind)
         .bind(i64::try_from(filter.limit).unwrap_or(i64::MAX))
-}
-
-const fn status_id(status: ActionStatus) -> i64 {
-    match status {
-        ActionStatus::Queued => 0,
-        ActionStatus::PickedUp => 1,
-        ActionStatus::Completed => 2,
-        ActionStatus::Failed => 3,
-    }
-}
-
-const fn status_of(id: i64) -> Result<ActionStatus, Failure> {
-    match id {
-        0 => Ok(ActionStatus::Queued),
-        1 => Ok(ActionStatus::PickedUp),
-        2 => Ok(ActionStatus::Completed),
-        3 => Ok(ActionStatus::Failed),
-        _ => Err(Failure::Unreadable),
-    }
 }

@@ -10,7 +10,8 @@ use super::schema::{SCRIPT_RUN, rhn_action};
 use super::statement::{json_list, statement};
 use crate::domain::ids::{ActionId, SystemId};
 use crate::domain::time::Timestamp;
-use crate::ports::inventory::{ActionFilter, ActionRow, ActionStatus, NewAction};
+use crate::ports::inventory::{ActionFilter, ActionRow, NewAction};
+use crate::store::rows::{status_id, status_of};
 
 /// Schedules an action for all its systems or for none.
 pub(super) fn schedule(
@@ -185,7 +186,7 @@ fn action_row(
         system,
         system_name,
         name,
-        status: status_of(status)?,
+        status: status_of(status).ok_or(Failure::Unreadable)?,
         created: Timestamp::from_millis(created),
         earliest: Timestamp::from_millis(earliest),
         picked_up: picked_up.map(Timestamp::from_millis),
@@ -194,23 +195,4 @@ fn action_row(
         result,
         trace: last_trace(connection, system, id, completed)?,
     })
-}
-
-const fn status_id(status: ActionStatus) -> i64 {
-    match status {
-        ActionStatus::Queued => 0,
-        ActionStatus::PickedUp => 1,
-        ActionStatus::Completed => 2,
-        ActionStatus::Failed => 3,
-    }
-}
-
-const fn status_of(id: i64) -> Result<ActionStatus, Failure> {
-    match id {
-        0 => Ok(ActionStatus::Queued),
-        1 => Ok(ActionStatus::PickedUp),
-        2 => Ok(ActionStatus::Completed),
-        3 => Ok(ActionStatus::Failed),
-        _ => Err(Failure::Unreadable),
-    }
 }
