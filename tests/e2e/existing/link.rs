@@ -199,9 +199,7 @@ impl<'a> Link<'a> {
     /// The stanzas in one TLS record, if one comes in time.
     pub fn read(&mut self, until: Instant) -> Result<Option<Vec<Element>>, End> {
         let shared = self.shared;
-        while shared.stopped.load(Ordering::SeqCst) && !shared.ends() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        shared.stay_stopped();
         let stop = || shared.ends() || shared.stopped.load(Ordering::SeqCst);
         match self.socket.read_record(until, &stop) {
             _ if shared.ends() => Err(End::Told),

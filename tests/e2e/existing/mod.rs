@@ -117,6 +117,8 @@ struct Shared {
     interrupted: AtomicBool,
     /// It hears nothing, but its connection lives: a process that is stopped.
     stopped: AtomicBool,
+    /// It has noticed: what comes from now on is not heard.
+    stands: AtomicBool,
     checks: AtomicU32,
 }
 
@@ -128,6 +130,14 @@ impl Shared {
 
     fn ends(&self) -> bool {
         self.killed.load(Ordering::SeqCst) || self.interrupted.load(Ordering::SeqCst)
+    }
+
+    fn stay_stopped(&self) {
+        while self.stopped.load(Ordering::SeqCst) && !self.ends() {
+            self.stands.store(true, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.stands.store(false, Ordering::SeqCst);
     }
 
     /// A pause of the original, as this agent keeps it.
@@ -161,6 +171,7 @@ impl ExistingAgent {
             killed: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
+            stands: AtomicBool::new(false),
             checks: AtomicU32::new(0),
         });
         let its = Arc::clone(&shared);
@@ -210,9 +221,14 @@ impl ExistingAgent {
         self.join();
     }
 
-    /// SIGSTOP and SIGCONT.
+    /// SIGSTOP and SIGCONT. Returns when it has taken effect.
     pub fn stop(&self, stopped: bool) {
         self.shared.stopped.store(stopped, Ordering::SeqCst);
+        let end = Instant::now() + PATIENCE;
+        while self.shared.stands.load(Ordering::SeqCst) != stopped {
+            assert!(Instant::now() < end, "the agent does not look at its switch");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn join(&mut self) {
