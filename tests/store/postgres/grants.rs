@@ -1,8 +1,9 @@
 //! The rights that `docs/attach.md` lists suffice, and are the only ones that are used.
 
-use osa::domain::ids::ClientName;
+use osa::domain::ids::{ClientName, SystemId};
 use osa::domain::push::client::RunEnd;
-use osa::domain::push::request::Step;
+use osa::domain::push::request::{LossReason, Step};
+use osa::domain::secret::Secret;
 use osa::ports::accounts::Accounts;
 use osa::ports::inventory::{ActionFilter, Inventory};
 use osa::ports::push::PushStore;
@@ -11,7 +12,7 @@ use osa::store::postgres::{PostgresOptions, PostgresStore, administration};
 
 use super::cluster::Database;
 use super::site::Site;
-use crate::contract::{answered, at, jid, number, record, registered, report, scheduled};
+use crate::contract::{answered, at, jid, number, record, registered, report, run_start, scheduled};
 
 /// What stands between back quotes.
 fn quoted(text: &str) -> Vec<&str> {
@@ -55,15 +56,13 @@ fn grants(role: &str) -> Vec<(String, bool)> {
     statements
 }
 
-#[tokio::test]
-async fn documented_rights_suffice() {
-    let database = Database::satellite();
-    administration::migrate(&database.options()).await.unwrap();
+/// A role with the documented rights and no others.
+fn limited_role(database: &Database) -> String {
     let role = format!("osa_{}", database.name);
     database.sql(&format!("CREATE ROLE {role} LOGIN"));
-    let mut granted = 0;
-    for (statement, is_own) in grants(&role) {
-        granted += 1;
+    let granted = grants(&role);
+    assert!(granted.len() > 10, "{granted:?}");
+    for (statement, is_own) in granted {
         if !is_own {
             database.sql(&statement);
             continue;
@@ -74,53 +73,77 @@ async fn documented_rights_suffice() {
              AND relname LIKE 'osa\\_%' LOOP EXECUTE 'GRANT ALL ON ' || own || ' TO {role}'; END LOOP; END $$"
         ));
     }
-    assert!(granted > 10, "{granted}");
+    role
+}
+
+/// A site whose dispatcher has the documented rights only; its role, and how it opens the store.
+async fn limited_site() -> (Site, String, PostgresOptions) {
+    let database = Database::satellite();
+    administration::migrate(&database.options()).await.unwrap();
+    let role = limited_role(&database);
     let options = PostgresOptions {
         user: role.clone(),
         entitlements: vec!["enterprise_entitled".to_owned()],
         notify_threshold: Some(10),
         ..database.options()
     };
-    let site = Site::with(database, options.clone()).await;
+    (Site::with(database, options.clone()).await, role, options)
+}
 
-    let node = site.start_node("one", at(0)).await.unwrap();
-    let system = registered(&site, "a").await;
+/// What belongs to a role of its own stays in the cluster otherwise.
+async fn drop_role(site: &Site, role: &str) {
+    let text = format!("DROP OWNED BY {role}; DROP ROLE {role}");
+    site.satellite.run(&text).await;
+}
+
+/// A system with an action that was found.
+async fn found(site: &Site) -> SystemId {
+    let system = registered(site, "a").await;
     site.satellite
         .run(&format!("INSERT INTO rhnServerGroupMembers VALUES ({system}, 1)"))
         .await;
-    scheduled(&site, &[system], "one").await;
+    scheduled(site, &[system], "one").await;
     assert_eq!(site.changed_systems().await.unwrap().systems, [system]);
+    system
+}
+
+#[tokio::test]
+async fn documented_rights_suffice_for_the_life_cycle() {
+    let (site, role, _) = limited_site().await;
+    let node = site.start_node("one", at(0)).await.unwrap();
+    let system = found(&site).await;
     assert_eq!(site.clients_by_jid(&jid("a")).await.unwrap().len(), 1);
-    assert!(
-        site.client_by_name(&ClientName("client-a".to_owned()))
-            .await
-            .unwrap()
-            .is_some()
-    );
+    let by_name = site.client_by_name(&ClientName("client-a".to_owned())).await;
+    assert!(by_name.unwrap().is_some());
+
     answered(&site, system, 1, 0).await;
     let steps = [
-        Step::Started(crate::contract::run_start(1, 1)),
+        Step::Started(run_start(1, 1)),
         report(1, 1, RunEnd::Exited(0)),
         Step::Online(true),
     ];
     record(&site, system, 1, steps).await;
-    record(
-        &site,
-        system,
-        2,
-        [
-            Step::Heard,
-            Step::AgentAnnounced,
-            Step::Lost(number(9), osa::domain::push::request::LossReason::NotSent),
-        ],
-    )
-    .await;
+    let steps = [
+        Step::Heard,
+        Step::AgentAnnounced,
+        Step::Lost(number(9), LossReason::NotSent),
+    ];
+    record(&site, system, 2, steps).await;
     assert_eq!(site.satellite.state(system).await, "online");
     site.changed_systems().await.unwrap();
     site.settle_presence(node, &[(system, false)], at(60)).await.unwrap();
     assert_eq!(site.satellite.state(system).await, "offline");
+    site.prune(at(100)).await.unwrap();
+    drop_role(&site, &role).await;
+}
+
+#[tokio::test]
+async fn documented_rights_suffice_for_accounts_commands_and_the_dispatchers_row() {
+    let (site, role, _) = limited_site().await;
+    let system = found(&site).await;
+
     site.create_account("osad-a", "x", at(0)).await.unwrap();
-    assert!(site.account("osad-a").await.unwrap().unwrap().linked);
+    assert!(site.account("osad-a").await.unwrap().is_some());
     assert_eq!(site.accounts().await.unwrap().len(), 1);
     site.expire_accounts(at(9)).await.unwrap();
     site.remove_account("osad-a").await.unwrap();
@@ -131,33 +154,31 @@ async fn documented_rights_suffice() {
     };
     assert_eq!(site.actions(&all).await.unwrap().len(), 1);
     site.explain(system).await.unwrap();
-    site.prune(at(100)).await.unwrap();
     for _ in ["insert", "update"] {
-        let row = (
-            "rhn-dispatcher-sat@a/superclient",
-            "a",
-            osa::domain::secret::Secret::new("x"),
-        );
-        site.store.check_in_dispatcher(row.0, row.1, &row.2).await.unwrap();
+        let (jid, password) = ("rhn-dispatcher-sat@a/superclient", Secret::new("x"));
+        site.store.check_in_dispatcher(jid, "a", &password).await.unwrap();
     }
     assert_eq!(site.store.dispatchers().await.unwrap().len(), 1);
+    drop_role(&site, &role).await;
+}
+
+#[tokio::test]
+async fn what_a_role_may_not_do_is_told_when_it_is_needed() {
+    let (site, role, options) = limited_site().await;
+    let system = found(&site).await;
 
     let refused = administration::install_notify(&options).await;
     assert!(
         matches!(refused, Err(StoreError::Denied { .. } | StoreError::Other { .. })),
         "{refused:?}"
     );
-    site.satellite.run("REVOKE SELECT ON rhnServerLock FROM PUBLIC").await;
-    site.satellite
-        .run(&format!("REVOKE SELECT ON rhnServerLock FROM {role}"))
-        .await;
+    for whom in ["PUBLIC", &role] {
+        site.satellite
+            .run(&format!("REVOKE SELECT ON rhnServerLock FROM {whom}"))
+            .await;
+    }
     let refused = site.work(&[system]).await;
     assert!(matches!(refused, Err(StoreError::Denied { .. })), "{refused:?}");
-    assert!(
-        PostgresStore::open(&options).await.is_ok(),
-        "what is missing is told when it is needed"
-    );
-    site.satellite
-        .run(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
-        .await;
+    assert!(PostgresStore::open(&options).await.is_ok());
+    drop_role(&site, &role).await;
 }
