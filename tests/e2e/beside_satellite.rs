@@ -1,6 +1,7 @@
 //! A dispatcher on a Satellite's database; the Satellite is played by SQL.
 #![expect(clippy::disallowed_methods, reason = "what is waited for happens in other processes")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -10,7 +11,7 @@ use osa::domain::ids::SystemId;
 use osa::domain::secret::Secret;
 use osa::protocol::systemid::{Profile, mint};
 
-use crate::agents::{Logged, free_port, states};
+use crate::agents::{Home, Logged, free_port, states};
 use crate::cluster::{Database, OWNER};
 use crate::deployment::{Deployment, HURRY};
 use crate::existing::{Credentials, Event, ExistingAgent, Identity};
@@ -28,18 +29,19 @@ pub struct BesideSatellite {
     pub log: Logged,
     pub xmpp: SocketAddr,
     pub https: SocketAddr,
+    hurry: u32,
 }
 
 /// A site that knows a Satellite's database, in which nothing is ours yet; and where agents connect.
-fn configured(database: &Database, push: &str) -> (Site, SocketAddr) {
+fn configured(database: &Database, push: &str, hurry: u32) -> (Site, SocketAddr) {
     let site = Site::initialised();
     let xmpp = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let (data, host, name) = (site.path("data"), &database.socket, &database.name);
-    let lease = 60_000 / HURRY;
+    let lease = 60_000 / hurry;
     let text = format!(
         "hostname = \"localhost\"\ndata_dir = {data:?}\ndeployment = \"satellite\"\n\
          [postgres]\nhost = {host:?}\nname = {name:?}\nuser = {OWNER:?}\n[xmpp]\nlisten = [\"{xmpp}\"]\n\
-         [push]\npause_divisor = {HURRY}\nlease = \"{lease}ms\"\n{push}\n"
+         [push]\npause_divisor = {hurry}\nlease = \"{lease}ms\"\n{push}\n"
     );
     fs::write(site.config(), text).unwrap();
     (site, xmpp)
@@ -52,8 +54,13 @@ impl BesideSatellite {
     }
 
     pub fn start(migrate: &[&str], push: &str) -> Self {
+        Self::paced(migrate, push, HURRY)
+    }
+
+    /// With all pauses divided by this.
+    pub fn paced(migrate: &[&str], push: &str, hurry: u32) -> Self {
         let database = Arc::new(Database::satellite());
-        let (site, xmpp) = configured(&database, push);
+        let (site, xmpp) = configured(&database, push, hurry);
         let config = site.config();
         let line = migrate.iter().copied().chain(["--config", config.to_str().unwrap()]);
         let migrated = crate::site::run(line);
@@ -66,6 +73,7 @@ impl BesideSatellite {
             log,
             xmpp,
             https,
+            hurry,
         }
     }
 
@@ -82,24 +90,21 @@ impl BesideSatellite {
         ))
     }
 
-    pub fn is_completed(&self, action: i64) -> bool {
-        let left = format!("SELECT count(*) FROM rhnServerAction WHERE action_id = {action} AND status <> 2");
-        self.database.query(&left) == "0"
-    }
-}
-
-impl Deployment for BesideSatellite {
-    fn log(&mut self) -> &mut Logged {
-        &mut self.log
-    }
-
-    /// Its check fetches what is due and reports it done.
-    fn add(&self, name: &str) -> Identity {
-        self.database.sql(&format!(
-            "INSERT INTO rhnServer (id, digital_server_id, secret, name) \
-             SELECT id, 'ID-' || id, '{SECRET}', '{name}' FROM (SELECT nextval('rhn_server_id_seq') AS id) next"
+    /// Adds systems; the number of each, and what its agent is given.
+    pub fn add_all(&self, names: &[String]) -> Vec<(String, Identity)> {
+        let quoted: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+        let ids = self.database.query(&format!(
+            "WITH next AS (SELECT nextval('rhn_server_id_seq') AS id, name FROM unnest(ARRAY[{}]) name), \
+             added AS (INSERT INTO rhnServer (id, digital_server_id, secret, name) \
+               SELECT id, 'ID-' || id, '{SECRET}', name FROM next RETURNING id, name) SELECT name, id FROM added",
+            quoted.join(", ")
         ));
-        let id = self.id(name);
+        let ids: BTreeMap<&str, &str> = ids.lines().filter_map(|line| line.split_once('|')).collect();
+        let added = names.iter().map(|name| (name, ids[name.as_str()].to_owned()));
+        added.map(|(name, id)| (id.clone(), self.identity(name, id))).collect()
+    }
+
+    fn identity(&self, name: &str, id: String) -> Identity {
         let profile = Profile {
             name,
             username: "admin",
@@ -125,9 +130,39 @@ impl Deployment for BesideSatellite {
             systemid: Arc::new(Mutex::new(systemid.expose().to_owned())),
             credentials: Arc::new(Mutex::new(Credentials::random())),
             subscribes: false,
-            hurry: HURRY,
+            hurry: self.hurry,
             check: Arc::new(check),
         }
+    }
+
+    /// Adds a system; the home of an agent of our own for it.
+    pub fn new_home(&self, name: &str) -> Home {
+        let identity = self.add(name);
+        let bundle = self.site.path(name);
+        fs::create_dir(&bundle).unwrap();
+        fs::write(bundle.join("systemid"), identity.systemid.lock().unwrap().as_str()).unwrap();
+        fs::copy(&identity.ca, bundle.join("RHN-ORG-TRUSTED-SSL-CERT")).unwrap();
+        let (https, xmpp) = (self.https.port(), self.xmpp.port());
+        let text =
+            format!("server_url = [\"https://localhost:{https}/XMLRPC\"]\njabber_server = \"localhost:{xmpp}\"\n");
+        fs::write(bundle.join("osad.toml"), text).unwrap();
+        Home::unpacked(bundle, name)
+    }
+
+    pub fn is_completed(&self, action: i64) -> bool {
+        let left = format!("SELECT count(*) FROM rhnServerAction WHERE action_id = {action} AND status <> 2");
+        self.database.query(&left) == "0"
+    }
+}
+
+impl Deployment for BesideSatellite {
+    fn log(&mut self) -> &mut Logged {
+        &mut self.log
+    }
+
+    /// Its check fetches what is due and reports it done.
+    fn add(&self, name: &str) -> Identity {
+        self.add_all(&[name.to_owned()]).remove(0).1
     }
 
     fn schedule(&self, systems: &[&str]) -> i64 {
@@ -243,7 +278,7 @@ fn row_tells_clients_of_the_dispatcher_and_keeps_its_password() {
 #[test]
 fn database_without_our_tables_is_refused_with_the_remedy() {
     let database = Database::satellite();
-    let (site, _) = configured(&database, "");
+    let (site, _) = configured(&database, "", HURRY);
 
     site.run(["serve", "-N"])
         .assert_failed(78, &["lacks tables", "run osa-dispatcher migrate"]);
@@ -263,7 +298,7 @@ fn database_without_our_tables_is_refused_with_the_remedy() {
 
 #[test]
 fn missing_certificate_of_a_satellite_is_not_made_by_init() {
-    let (site, _) = configured(&Database::satellite(), "");
+    let (site, _) = configured(&Database::satellite(), "", HURRY);
     fs::remove_file(site.path("data/tls/server.crt")).unwrap();
 
     let ended = site.run(["serve", "-N"]);
@@ -282,7 +317,7 @@ fn migrate_is_for_satellites() {
 #[test]
 fn satellite_that_cannot_be_reached_is_one_line() {
     let database = Database::satellite();
-    let (site, _) = configured(&database, "");
+    let (site, _) = configured(&database, "", HURRY);
     let config = fs::read_to_string(site.config()).unwrap();
     fs::write(
         site.config(),

@@ -38,10 +38,14 @@ mod names;
 #[cfg(feature = "dispatcher")]
 mod pushes;
 #[cfg(feature = "dispatcher")]
+mod rhn_check;
+#[cfg(feature = "dispatcher")]
 mod satellite;
 #[cfg(feature = "dispatcher")]
 mod satellite_agents;
 #[cfg(feature = "dispatcher")]
 mod satellite_httpd;
+#[cfg(feature = "dispatcher")]
+mod satellite_kills;
 #[cfg(feature = "dispatcher")]
 mod site;

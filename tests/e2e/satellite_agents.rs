@@ -1,8 +1,5 @@
 //! Agents beside a Satellite: the rules of the push life cycle, and our own agent.
 
-use std::fs;
-
-use crate::agents::Home;
 use crate::beside_satellite::BesideSatellite;
 use crate::deployment::Deployment;
 use crate::existing_agents::{
@@ -42,15 +39,7 @@ fn clone_beside_a_satellite_takes_an_account_of_its_own() {
 #[test]
 fn new_agent_is_woken_beside_a_satellite() {
     let mut beside = BesideSatellite::usual();
-    let identity = beside.add("client");
-    let bundle = beside.site.path("client");
-    fs::create_dir(&bundle).unwrap();
-    fs::write(bundle.join("systemid"), identity.systemid.lock().unwrap().as_str()).unwrap();
-    fs::copy(&identity.ca, bundle.join("RHN-ORG-TRUSTED-SSL-CERT")).unwrap();
-    let (https, xmpp) = (beside.https.port(), beside.xmpp.port());
-    let text = format!("server_url = [\"https://localhost:{https}/XMLRPC\"]\njabber_server = \"localhost:{xmpp}\"\n");
-    fs::write(bundle.join("osad.toml"), text).unwrap();
-    let home = Home::unpacked(bundle, "client");
+    let home = beside.new_home("client");
     let _agent = home.start();
     beside.log().wait_for("step_recorded", "Online(true)");
     let checks = || home.runs().matches("finished").count();

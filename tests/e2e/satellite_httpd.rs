@@ -16,9 +16,11 @@ use osa::net::tls::{ServerFiles, ServerTls};
 use osa::ports::clock::Clock;
 use osa::ports::registrations::{RegistrationObserver, Registrations};
 use osa::ports::service::Service;
-use osa::ports::store::StoreError;
+use osa::ports::store::{DatabaseLabel, StoreError};
+use tokio::sync::Mutex;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use crate::cluster::Database;
+use crate::cluster::{Database, OWNER};
 
 impl Database {
     /// The rows of a query, one line each.
@@ -46,7 +48,10 @@ pub fn serve(database: &Arc<Database>, tls: &Path) -> SocketAddr {
         authority: None,
     };
     let registrar = Registrar {
-        registrations: Arc::new(Httpd(Arc::clone(database))),
+        registrations: Arc::new(Httpd {
+            database: Arc::clone(database),
+            client: Mutex::new(None),
+        }),
         observer: Arc::new(Nobody),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(OsEntropy),
@@ -74,16 +79,52 @@ impl RegistrationObserver for Nobody {
     fn registration_changed(&self, _: SystemId) {}
 }
 
-struct Httpd(Arc<Database>);
+/// Its one connection is made anew when it is gone.
+struct Httpd {
+    database: Arc<Database>,
+    client: Mutex<Option<Client>>,
+}
+
+impl Httpd {
+    /// The first column of the first row, if there is one.
+    async fn ask(&self, text: &str) -> Result<Option<String>, tokio_postgres::Error> {
+        let mut place = self.client.lock().await;
+        let client = match place.take().filter(|client| !client.is_closed()) {
+            Some(client) => client,
+            None => self.connect().await?,
+        };
+        let messages = client.simple_query(text).await?;
+        *place = Some(client);
+        Ok(messages.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        }))
+    }
+
+    async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
+        let mut config = tokio_postgres::Config::new();
+        config.host_path(&self.database.socket).port(self.database.port);
+        config.user(OWNER).dbname(&self.database.name);
+        let (client, connection) = config.connect(NoTls).await?;
+        actix_rt::spawn(connection);
+        Ok(client)
+    }
+}
+
+fn failed(error: &tokio_postgres::Error) -> StoreError {
+    StoreError::Unreachable {
+        database: DatabaseLabel::new("satellite"),
+        reason: error.to_string(),
+    }
+}
 
 /// Compatibility contract, sections 2.5 and 2.6.
 #[async_trait]
 impl Registrations for Httpd {
     async fn system_secret(&self, system: SystemId) -> Result<Option<Secret>, StoreError> {
-        let secret = self
-            .0
-            .query(&format!("SELECT secret FROM rhnServer WHERE id = {system}"));
-        Ok((!secret.is_empty()).then(|| Secret::new(secret)))
+        let text = format!("SELECT secret FROM rhnServer WHERE id = {system}");
+        let secret = self.ask(&text).await.map_err(|error| failed(&error))?;
+        Ok(secret.map(Secret::new))
     }
 
     async fn check_in(&self, _: SystemId, _: Timestamp) -> Result<(), StoreError> {
@@ -99,22 +140,22 @@ impl Registrations for Httpd {
     ) -> Result<(), StoreError> {
         let (name, key) = (&name.0, key.expose());
         let offline = "(SELECT id FROM rhnPushClientState WHERE label = 'offline')";
-        self.0.sql(&format!(
+        let text = format!(
             "UPDATE rhnPushClient SET name = '{name}', shared_key = '{key}', state_id = {offline}, \
                next_action_time = NULL, last_ping_time = NULL WHERE server_id = {system}; \
              INSERT INTO rhnPushClient (id, name, shared_key, server_id, state_id) \
              SELECT nextval('rhn_pclient_id_seq'), '{name}', '{key}', {system}, {offline} \
              WHERE NOT EXISTS (SELECT 1 FROM rhnPushClient WHERE server_id = {system})"
-        ));
-        Ok(())
+        );
+        self.ask(&text).await.map(drop).map_err(|error| failed(&error))
     }
 
     async fn register_osad_jid(&self, system: SystemId, jid: &str, _: Timestamp) -> Result<(), StoreError> {
-        self.0.sql(&format!(
+        let text = format!(
             "UPDATE rhnPushClient SET jabber_id = NULL WHERE jabber_id = '{jid}' AND server_id <> {system}; \
              UPDATE rhnPushClient SET jabber_id = '{jid}', next_action_time = NULL, last_ping_time = NULL \
              WHERE server_id = {system}"
-        ));
-        Ok(())
+        );
+        self.ask(&text).await.map(drop).map_err(|error| failed(&error))
     }
 }

@@ -215,6 +215,19 @@ impl ExistingAgent {
         self.join();
     }
 
+    /// All of them die without a word, and at once.
+    pub fn kill_all(agents: Vec<Self>) {
+        for agent in &agents {
+            agent.shared.killed.store(true, Ordering::SeqCst);
+        }
+        agents.into_iter().for_each(Self::kill);
+    }
+
+    /// Whether it ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Says goodbye, as at Ctrl-C.
     pub fn interrupt(mut self) {
         self.shared.interrupted.store(true, Ordering::SeqCst);
