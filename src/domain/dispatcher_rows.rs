@@ -5,11 +5,14 @@
 //! compatibility contract, sections 2.2, 3.1 and 3.4.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::time::Timestamp;
 
 /// What the node of a dispatcher's JID starts with.
 pub const NODE: &str = "rhn-dispatcher-sat";
+/// Its resource.
+pub const RESOURCE: &str = "superclient";
 /// So many leftovers are named, one line each; a table that has more is full of them.
 pub const FINDINGS_MAX: usize = 8;
 
@@ -50,7 +53,8 @@ impl fmt::Display for RowFinding {
         match self {
             Self::OtherSpelling { jid, own } => write!(
                 formatter,
-                "rhnPushDispatcher: {jid:?} is {own:?} but for its spelling, and clients are told both; delete this row"
+                "rhnPushDispatcher: {jid:?} is {own:?} but for its spelling, and clients are told both; `osa-dispatcher dispatchers remove` takes \
+                 this row away"
             ),
             Self::OtherName {
                 jid,
@@ -59,10 +63,68 @@ impl fmt::Display for RowFinding {
             } => write!(
                 formatter,
                 "rhnPushDispatcher: {jid:?} of host {hostname:?} last connected {silent_days} days ago, and clients are \
-                 still told of it; delete this row unless that dispatcher runs"
+                 still told of it; unless that dispatcher runs, `osa-dispatcher dispatchers remove` takes this row away"
             ),
         }
     }
+}
+
+/// How long after its last check-in a dispatcher may still run: ours check in each minute, others when they connect.
+const ALIVE_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// Why a row is not removed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeptRow {
+    /// This dispatcher's own: it would be back at the next start, and until then no client would listen.
+    #[error("{0:?} is this dispatcher's own row, without which existing agents do not listen to it; it stays")]
+    Own(String),
+    /// Another dispatcher may run.
+    #[error(
+        "a dispatcher checked in as {jid:?} {seconds} s ago; stop the one on {hostname:?}, and try again 5 min after that"
+    )]
+    Alive {
+        /// The row's JID.
+        jid: String,
+        /// Name of its host.
+        hostname: String,
+        /// How long ago. Units: seconds.
+        seconds: u64,
+    },
+    /// There is no such row.
+    #[error("rhnPushDispatcher has no row {0:?}; `osa-dispatcher dispatchers list` shows those it has")]
+    Absent(String),
+}
+
+/// The full JID of a Satellite's dispatcher.
+pub fn jid(domain: &str) -> String {
+    format!("{NODE}@{}/{RESOURCE}", domain.to_ascii_lowercase())
+}
+
+/// The row of this JID if it may go, `own` being this dispatcher's.
+///
+/// # Errors
+/// [`KeptRow`].
+pub fn removable<'a>(
+    rows: &'a [DispatcherRow],
+    wanted: &str,
+    own: &str,
+    now: Timestamp,
+) -> Result<&'a DispatcherRow, KeptRow> {
+    let Some(row) = rows.iter().find(|row| row.jid == wanted) else {
+        return Err(KeptRow::Absent(wanted.to_owned()));
+    };
+    let silent = now.saturating_since(row.last_checkin);
+    if row.jid == own {
+        return Err(KeptRow::Own(row.jid.clone()));
+    }
+    if silent < ALIVE_MAX {
+        return Err(KeptRow::Alive {
+            jid: row.jid.clone(),
+            hostname: row.hostname.clone(),
+            seconds: silent.as_secs(),
+        });
+    }
+    Ok(row)
 }
 
 /// The rows of dispatchers that are not this one, `own` being its full JID; at most [`FINDINGS_MAX`].
@@ -120,8 +182,24 @@ mod tests {
         assert_eq!(
             findings[0].to_string(),
             "rhnPushDispatcher: \"rhn-dispatcher-sat@old.example/superclient\" of host \"host.example\" last connected 7 \
-             days ago, and clients are still told of it; delete this row unless that dispatcher runs"
+             days ago, and clients are still told of it; unless that dispatcher runs, `osa-dispatcher dispatchers \
+             remove` takes this row away"
         );
+    }
+
+    #[test]
+    fn only_rows_of_dispatchers_that_are_gone_are_removed() {
+        let old = "rhn-dispatcher-sat@old.example/superclient";
+        let rows = [row(OWN, 1), row(old, 10)];
+        let at = |seconds: i64| Timestamp::from_secs(10 * 86_400 + seconds);
+
+        assert_eq!(removable(&rows, old, OWN, at(300)), Ok(&rows[1]));
+        let alive = removable(&rows, old, OWN, at(299));
+        assert!(matches!(alive, Err(KeptRow::Alive { seconds: 299, .. })), "{alive:?}");
+        assert_eq!(removable(&rows, OWN, OWN, at(300)), Err(KeptRow::Own(OWN.to_owned())));
+        let absent = removable(&rows, "x", OWN, at(300));
+        assert_eq!(absent, Err(KeptRow::Absent("x".to_owned())));
+        assert_eq!(jid("Sat.Example"), OWN);
     }
 
     #[test]

@@ -27,6 +27,8 @@ mod demo;
 #[cfg(feature = "dispatcher")]
 mod deployment;
 #[cfg(feature = "dispatcher")]
+mod dispatcher_rows;
+#[cfg(feature = "dispatcher")]
 mod endurance;
 #[cfg(feature = "dispatcher")]
 mod existing;

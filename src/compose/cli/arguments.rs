@@ -41,6 +41,9 @@ pub enum Command {
     Init(InitArgs),
     /// Make the dispatcher's own tables in a Satellite's database, or bring them up to date
     Migrate(MigrateArgs),
+    /// List the dispatchers that a Satellite tells its clients of, and remove those that are gone
+    #[command(subcommand)]
+    Dispatchers(DispatchersCommand),
     /// Show in a minute what osa does: a dispatcher and some agents, in a throw-away directory
     Demo(DemoArgs),
     /// Check the configuration and show it, each value with its origin
@@ -158,6 +161,28 @@ pub struct MigrateArgs {
     /// Take these triggers away, and do nothing else
     #[arg(long, conflicts_with = "install_notify")]
     pub remove_notify: bool,
+    /// Take these triggers and the dispatcher's own tables away, with all that is in them, and do nothing else
+    #[arg(long, conflicts_with_all = ["install_notify", "remove_notify"])]
+    pub remove_tables: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub plain: PlainArgs,
+}
+
+/// About the rows of `rhnPushDispatcher`.
+#[derive(Debug, Subcommand)]
+pub enum DispatchersCommand {
+    /// List all of them
+    List(PlainArgs),
+    /// Remove one whose dispatcher is gone
+    Remove(RowArgs),
+}
+
+/// Which row.
+#[derive(Clone, Debug, Args)]
+pub struct RowArgs {
+    /// Its JID, as `dispatchers list` shows it
+    pub jid: String,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub plain: PlainArgs,

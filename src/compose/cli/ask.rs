@@ -36,11 +36,7 @@ pub fn settings(config: &ConfigArgs) -> Result<DispatcherSettings, CliError> {
 /// # Errors
 /// [`CliError`].
 pub fn ask(settings: &DispatcherSettings, request: Request) -> Result<Answer, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(CliError::Runtime)?;
-    runtime.block_on(async {
+    block_on(async {
         match ask_running(settings, request.clone()).await {
             Err(CliError::Control(ControlError::NoDispatcher(_))) => match carry_out(settings, request).await {
                 // Somebody serves it, only not at this socket.
@@ -51,7 +47,19 @@ pub fn ask(settings: &DispatcherSettings, request: Request) -> Result<Answer, Cl
             },
             asked => asked,
         }
-    })
+    })?
+}
+
+/// Waits for what a command does.
+///
+/// # Errors
+/// [`CliError::Runtime`].
+pub fn block_on<T>(work: impl Future<Output = T>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?;
+    Ok(runtime.block_on(work))
 }
 
 /// Asks the running dispatcher.

@@ -8,6 +8,7 @@ use crate::compose::console::answer::OutputError;
 use crate::compose::console::named_place::PlaceError;
 use crate::compose::control::envelope::Rejection;
 use crate::compose::dispatcher::ServeError;
+use crate::domain::dispatcher_rows::KeptRow;
 use crate::net::ca::CaError;
 use crate::net::control::ControlError;
 use crate::ports::file_error::FileError;
@@ -58,6 +59,15 @@ pub enum CliError {
         "there is no Satellite here, and the database {} of a standalone dispatcher is migrated by `serve`; name the Satellite's configuration with --rhn-conf", .0.display()
     )]
     NoSatellite(PathBuf),
+    /// `migrate --remove-tables` under a dispatcher.
+    #[error("a dispatcher uses these tables; stop osa-dispatcher first")]
+    TablesInUse,
+    /// `dispatchers` where no Satellite is.
+    #[error("there is no Satellite here that tells clients of dispatchers; name its configuration with --rhn-conf")]
+    NoRows,
+    /// A row of `rhnPushDispatcher` that is not removed.
+    #[error(transparent)]
+    KeptRow(#[from] KeptRow),
     /// A bundle's directory exists.
     #[error("{} exists already; remove it, or name another place with --out", .0.display())]
     BundleExists(PathBuf),
@@ -111,12 +121,15 @@ impl CliError {
             Self::Control(error) => control(error),
             Self::Rejected(rejection) => rejection.kind.exit_code(),
             Self::File(error) => file(&error.source),
+            Self::KeptRow(KeptRow::Alive { .. }) | Self::TablesInUse => 75,
+            Self::KeptRow(KeptRow::Own(_) | KeptRow::Absent(_)) => 65,
             Self::NoDatabase(_) => 66,
             Self::SocketGone(_) => 69,
             Self::BundleExists(_) | Self::BundlePlace(_) => 73,
             Self::WrongAuthority(_)
             | Self::OnSatellite(_)
             | Self::NoSatellite(_)
+            | Self::NoRows
             | Self::NoHostname(_)
             | Self::BadHostname(_)
             | Self::OtherHostname { .. } => 78,

@@ -5,6 +5,7 @@ mod ask;
 mod bundle;
 mod check_config;
 pub mod demo;
+mod dispatchers;
 pub mod error;
 mod init;
 mod lists;
@@ -52,6 +53,7 @@ fn perform(arguments: Arguments) -> Done {
         Some(Command::Serve(args)) => Ok(dispatcher::serve(&args)?),
         Some(Command::Init(args)) => init::init(&args),
         Some(Command::Migrate(args)) => migrate::migrate(&args),
+        Some(Command::Dispatchers(command)) => dispatchers::dispatchers(command),
         Some(Command::Demo(args)) => demo::demo(&args),
         Some(Command::CheckConfig(args)) => check_config::check_config(&args),
         Some(Command::Status(args)) => status::status(&args),

@@ -3,9 +3,11 @@
 use diesel_async::AsyncPgConnection;
 
 use super::connect::Connector;
+use super::dispatchers;
 use super::migrations;
 use super::options::PostgresOptions;
 use super::pool::{Access, Pool, Work};
+use crate::domain::dispatcher_rows::DispatcherRow;
 use crate::ports::store::StoreError;
 
 /// Makes the dispatcher's own tables, or brings them up to date; how many migrations were applied.
@@ -49,6 +51,27 @@ pub async fn install_notify(options: &PostgresOptions) -> Result<(), StoreError>
 /// Why there is no connection, or no right to do so.
 pub async fn remove_notify(options: &PostgresOptions) -> Result<(), StoreError> {
     once(options, |connection| Box::pin(migrations::remove_notify(connection))).await
+}
+
+/// All dispatchers that a Satellite tells its clients of.
+///
+/// # Errors
+/// Why there is no connection, or no right to do so.
+pub async fn dispatchers(options: &PostgresOptions) -> Result<Vec<DispatcherRow>, StoreError> {
+    once(options, |connection| Box::pin(dispatchers::dispatchers(connection))).await
+}
+
+/// Removes one of them, by its JID, unless it has checked in since it was read.
+///
+/// # Errors
+/// Why there is no connection, or no right to do so.
+pub async fn remove_dispatcher(options: &PostgresOptions, row: &DispatcherRow) -> Result<bool, StoreError> {
+    let row = row.clone();
+    once(options, move |connection| {
+        let row = row.clone();
+        Box::pin(async move { dispatchers::remove(connection, &row).await })
+    })
+    .await
 }
 
 async fn once<T: Send + 'static>(

@@ -46,7 +46,7 @@ impl PostgresStore {
     }
 }
 
-async fn dispatchers(connection: &mut AsyncPgConnection) -> Result<Vec<DispatcherRow>, Failure> {
+pub(super) async fn dispatchers(connection: &mut AsyncPgConnection) -> Result<Vec<DispatcherRow>, Failure> {
     let last_checkin = millis("last_checkin");
     let rows: Vec<(String, String, i64)> = statement::<(Text, Text, BigInt)>(format!(
         "SELECT jabber_id, hostname, {last_checkin} FROM rhnPushDispatcher ORDER BY id LIMIT {ROWS_MAX}"
@@ -59,6 +59,19 @@ async fn dispatchers(connection: &mut AsyncPgConnection) -> Result<Vec<Dispatche
         last_checkin: Timestamp::from_millis(last_checkin),
     };
     Ok(rows.into_iter().map(row).collect())
+}
+
+/// Whether the row was there, as it was read.
+pub(super) async fn remove(connection: &mut AsyncPgConnection, row: &DispatcherRow) -> Result<bool, Failure> {
+    let removed = statement::<()>(format!(
+        "DELETE FROM rhnPushDispatcher WHERE jabber_id = ? AND {} = ?",
+        millis("last_checkin")
+    ))
+    .bind(row.jid.as_str())
+    .bind(row.last_checkin.as_millis())
+    .execute(connection)
+    .await?;
+    Ok(removed > 0)
 }
 
 /// Updates, then inserts; another node that inserts in between makes this begin anew.

@@ -1,5 +1,6 @@
 //! What all streams of a server have in common.
 
+use crate::domain::dispatcher_rows::{NODE, RESOURCE};
 use crate::protocol::register::AccountName;
 use std::time::Duration;
 
@@ -42,8 +43,8 @@ impl ServerConfig {
     pub fn new(domain: &str, decoy_secret: [u8; 32]) -> Self {
         let domain = domain.to_ascii_lowercase();
         Self {
-            dispatcher: format!("rhn-dispatcher-sat@{domain}"),
-            dispatcher_resource: "superclient".to_owned(),
+            dispatcher: format!("{NODE}@{domain}"),
+            dispatcher_resource: RESOURCE.to_owned(),
             domains: vec![domain],
             registration: true,
             login_timeout: Duration::from_secs(30),

@@ -1,0 +1,87 @@
+//! `dispatchers`: the rows by which a Satellite tells its clients of dispatchers.
+
+use super::arguments::{DispatchersCommand, PlainArgs, RowArgs};
+use super::ask::{block_on, settings};
+use super::error::CliError;
+use super::{Done, output};
+use crate::compose::dispatcher::postgres_options;
+use crate::compose::time::Time;
+use crate::domain::dispatcher_rows::{DispatcherRow, KeptRow, jid, removable};
+use crate::host::clock::SystemClock;
+use crate::ports::clock::Clock;
+use crate::settings::database::Deployment;
+use crate::settings::dispatcher::DispatcherSettings;
+use crate::store::postgres::{PostgresOptions, administration};
+
+/// A row as it is shown.
+#[derive(serde::Serialize)]
+struct Shown {
+    jid: String,
+    hostname: String,
+    last_checkin: Time,
+    /// Whether it is the one of the dispatcher that is configured here.
+    own: bool,
+}
+
+pub fn dispatchers(command: DispatchersCommand) -> Done {
+    match command {
+        DispatchersCommand::List(args) => list(&args),
+        DispatchersCommand::Remove(args) => remove(&args),
+    }
+}
+
+fn satellite(args: &PlainArgs) -> Result<(DispatcherSettings, PostgresOptions), CliError> {
+    let settings = settings(&args.config)?;
+    match settings.deployment {
+        Deployment::Standalone => Err(CliError::NoRows),
+        Deployment::Satellite => {
+            let options = postgres_options(&settings);
+            Ok((settings, options))
+        }
+    }
+}
+
+fn list(args: &PlainArgs) -> Done {
+    let (settings, options) = satellite(args)?;
+    let own = jid(settings.hostname.as_str());
+    let rows = block_on(administration::dispatchers(&options))??;
+    let shown = rows.into_iter().map(|row| Shown {
+        own: row.jid == own,
+        jid: row.jid,
+        hostname: row.hostname,
+        last_checkin: Time(row.last_checkin),
+    });
+    if args.json {
+        output::json(&shown.collect::<Vec<_>>())?;
+        return Ok(0);
+    }
+    let rows = shown.map(|row| {
+        let whose = if row.own { "this dispatcher's" } else { "" };
+        [row.jid, row.hostname, row.last_checkin.local(), whose.to_owned()]
+    });
+    output::print(&output::table(["JID", "HOST", "LAST CHECK-IN", ""], rows))?;
+    Ok(0)
+}
+
+fn remove(args: &RowArgs) -> Done {
+    let (settings, options) = satellite(&args.plain)?;
+    let row = block_on(remove_row(&options, &args.jid, &jid(settings.hostname.as_str())))??;
+    match args.plain.json {
+        true => output::json(&serde_json::json!({ "jid": row.jid, "hostname": row.hostname }))?,
+        false => output::line(format!(
+            "{} is removed; clients are told of it no more when they next enrol",
+            row.jid
+        ))?,
+    }
+    Ok(0)
+}
+
+async fn remove_row(options: &PostgresOptions, wanted: &str, own: &str) -> Result<DispatcherRow, CliError> {
+    let rows = administration::dispatchers(options).await?;
+    let row = removable(&rows, wanted, own, SystemClock.now())?;
+    match administration::remove_dispatcher(options, row).await? {
+        true => Ok(row.clone()),
+        // It has checked in meanwhile, or somebody else was quicker.
+        false => Err(KeptRow::Absent(wanted.to_owned()).into()),
+    }
+}
