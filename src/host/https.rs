@@ -9,26 +9,25 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{HOST, LOCATION};
+use hyper::header::{CONTENT_TYPE, HOST, LOCATION};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use super::content_encoding::unpack;
-use crate::net::tls::link_error;
+use crate::net::access::Access;
 use crate::ports::registrar::RegistrarError;
-use crate::ports::transport::LinkError;
 use crate::protocol::xmlrpc::capability::SERVER_HEADER;
-use crate::settings::names::ServerUrl;
+use crate::settings::names::{HostPort, ServerUrl};
 
 /// Largest answer, packed and unpacked: that of `register_osad` has 800 bytes, the welcome message is an
 /// administrator's text. Units: bytes.
 const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
 /// From connecting to the last byte of an answer, redirects included. A Satellite behind a full queue takes long.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A header's text in an error. Units: characters.
+const SHOWN_MAX: usize = 120;
 /// Redirects followed for one request (compatibility contract, section 2.1).
 const REDIRECTS_MAX: usize = 5;
 
@@ -39,13 +38,15 @@ type Driver = http1::Connection<TokioIo<tokio_rustls::client::TlsStream<TcpStrea
 pub struct Reply {
     /// All values of the header `X-RHN-Server-Capability`.
     pub capabilities: Vec<String>,
+    /// What kind of document the server says it is; empty if it does not.
+    pub content_type: String,
     /// The unpacked body.
     pub body: Vec<u8>,
 }
 
 /// An exchange partner: the server last spoken to, and the connection to it.
 pub struct HttpsClient {
-    tls: Arc<ClientConfig>,
+    access: Arc<Access>,
     url: ServerUrl,
     link: Option<Link>,
 }
@@ -63,8 +64,12 @@ enum Answer {
 
 impl HttpsClient {
     /// A client that will connect to `url` when it is used.
-    pub const fn new(tls: Arc<ClientConfig>, url: ServerUrl) -> Self {
-        Self { tls, url, link: None }
+    pub const fn new(access: Arc<Access>, url: ServerUrl) -> Self {
+        Self {
+            access,
+            url,
+            link: None,
+        }
     }
 
     /// Posts `body`. Redirects are followed, and remembered for the requests to come.
@@ -94,7 +99,7 @@ impl HttpsClient {
                 Answer::Elsewhere(url) => self.url = url,
             }
         }
-        Err(RegistrarError::Redirect(self.server()))
+        Err(RegistrarError::RedirectLoop(self.server()))
     }
 
     async fn exchange(
@@ -117,20 +122,18 @@ impl HttpsClient {
     }
 
     async fn connect(&self) -> Result<Link, RegistrarError> {
-        let unreachable = |source: LinkError| RegistrarError::Unreachable {
-            server: self.server(),
-            source,
+        let server = HostPort {
+            host: self.url.host.clone(),
+            port: self.url.port,
         };
-        let host = self.url.host.as_str();
-        let socket = TcpStream::connect((host, self.url.port))
-            .await
-            .map_err(|error| unreachable(error.into()))?;
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| RegistrarError::Redirect(self.server()))?;
-        let connector = TlsConnector::from(Arc::clone(&self.tls));
-        let stream = connector
-            .connect(name, socket)
-            .await
-            .map_err(|error| unreachable(link_error(error)))?;
+        let name =
+            ServerName::try_from(server.host.to_string()).map_err(|_| self.misdirected(&self.url.to_string()))?;
+        let socket = self.access.connect(&server).await?;
+        let secured = self.access.shake_hands(name, socket).await;
+        let stream = secured.map_err(|error| RegistrarError::Link {
+            server: self.server(),
+            source: self.access.tls.link_error(error),
+        })?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.broken(&error))?;
@@ -155,7 +158,7 @@ impl HttpsClient {
         }
         request
             .body(Full::new(body))
-            .map_err(|_| RegistrarError::Redirect(self.server()))
+            .map_err(|_| self.misdirected(&self.url.to_string()))
     }
 
     async fn read(&mut self, mut link: Link, response: Response<Incoming>) -> Result<Answer, RegistrarError> {
@@ -168,9 +171,9 @@ impl HttpsClient {
             | StatusCode::TEMPORARY_REDIRECT
             | StatusCode::PERMANENT_REDIRECT => {
                 // The body is left unread, so the connection cannot be used again.
-                let url = header(LOCATION.as_str()).and_then(|location| self.locate(location));
-                let elsewhere = url.map(Answer::Elsewhere);
-                return elsewhere.ok_or_else(|| RegistrarError::Redirect(self.server()));
+                let location = header(LOCATION.as_str()).unwrap_or("");
+                let elsewhere = self.locate(location).map(Answer::Elsewhere);
+                return elsewhere.ok_or_else(|| self.misdirected(location));
             }
             status => {
                 return Err(RegistrarError::Status {
@@ -185,9 +188,11 @@ impl HttpsClient {
         let body = body.map_err(|error| self.unreadable(error.to_string()))?;
         let capabilities = head.headers.get_all(SERVER_HEADER).iter();
         let capabilities = capabilities.filter_map(|value| value.to_str().ok()).map(str::to_owned);
+        let content_type = header(CONTENT_TYPE.as_str()).unwrap_or("");
         self.link = Some(link);
         Ok(Answer::Reply(Reply {
             capabilities: capabilities.collect(),
+            content_type: content_type.chars().take(SHOWN_MAX).collect(),
             body,
         }))
     }
@@ -196,6 +201,13 @@ impl HttpsClient {
         RegistrarError::Unreadable {
             server: self.server(),
             reason,
+        }
+    }
+
+    fn misdirected(&self, location: &str) -> RegistrarError {
+        RegistrarError::Misdirected {
+            server: self.server(),
+            location: location.chars().take(SHOWN_MAX).collect(),
         }
     }
 

@@ -5,8 +5,6 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
-use crate::settings::names::DomainName;
-
 /// A dispatcher is enabled on this machine.
 ///
 /// It would wake its own host through itself, and an update of the one would end the other in the middle.
@@ -41,7 +39,7 @@ pub struct UnresolvableName {
     /// The setting that names the server.
     pub key: &'static str,
     /// The name.
-    pub name: DomainName,
+    pub name: String,
     /// The resolver's words.
     pub source: io::Error,
 }
@@ -50,13 +48,13 @@ pub struct UnresolvableName {
 ///
 /// # Errors
 /// [`UnresolvableName`].
-pub fn resolve(key: &'static str, name: &DomainName, port: u16) -> Result<Vec<SocketAddr>, UnresolvableName> {
+pub fn resolve(key: &'static str, name: &str, port: u16) -> Result<Vec<SocketAddr>, UnresolvableName> {
     let failed = |source| UnresolvableName {
         key,
-        name: name.clone(),
+        name: name.to_owned(),
         source,
     };
-    let addresses: Vec<SocketAddr> = (name.as_str(), port).to_socket_addrs().map_err(failed)?.collect();
+    let addresses: Vec<SocketAddr> = (name, port).to_socket_addrs().map_err(failed)?.collect();
     if addresses.is_empty() {
         return Err(failed(io::ErrorKind::NotFound.into()));
     }
@@ -86,9 +84,9 @@ mod tests {
 
     #[test]
     fn name_without_address_is_refused_naming_key_and_name() {
-        let name = DomainName::parse("no-such-host.invalid").unwrap();
-
-        let error = resolve("server_url", &name, 443).unwrap_err().to_string();
+        let error = resolve("server_url", "no-such-host.invalid", 443)
+            .unwrap_err()
+            .to_string();
 
         assert!(
             error.starts_with("server_url: cannot resolve no-such-host.invalid: "),

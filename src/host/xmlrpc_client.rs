@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rustls::ClientConfig;
 use tokio::sync::Mutex;
 
 use super::https::{HttpsClient, Reply};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
+use crate::net::access::Access;
 use crate::ports::clock::Clock;
 use crate::ports::registrar::{Registrar, RegistrarError, Registration};
 use crate::protocol::xmlrpc::capability::{Capability, REGISTER_OSAD};
@@ -26,12 +26,14 @@ const HEADERS: [(&str, &str); 4] = [
     ("x-client-version", "1"),
     ("x-rhn-transport-capability", "follow-redirects=3"),
 ];
+/// A fault's text in errors. Units: characters.
+const FAULT_TEXT_MAX: usize = 300;
 /// A server's timestamp has whole seconds, cut off: on average it is half a second late. Units: milliseconds.
 const TIMESTAMP_LAG_MILLIS: i64 = 500;
 
 /// Calls the methods of `registration` at one URL.
 pub struct XmlRpcClient {
-    tls: Arc<ClientConfig>,
+    access: Arc<Access>,
     url: ServerUrl,
     clock: Arc<dyn Clock>,
     /// The connection of one registration: its calls follow each other closely, then long nothing.
@@ -39,10 +41,10 @@ pub struct XmlRpcClient {
 }
 
 impl XmlRpcClient {
-    /// A client of the service at `url`, trusting what `tls` trusts.
-    pub fn new(tls: Arc<ClientConfig>, url: ServerUrl, clock: Arc<dyn Clock>) -> Self {
+    /// A client of the service at `url`.
+    pub fn new(access: Arc<Access>, url: ServerUrl, clock: Arc<dyn Clock>) -> Self {
         Self {
-            tls,
+            access,
             url,
             clock,
             connection: Mutex::new(None),
@@ -50,7 +52,7 @@ impl XmlRpcClient {
     }
 
     fn connect(&self) -> HttpsClient {
-        HttpsClient::new(Arc::clone(&self.tls), self.url.clone())
+        HttpsClient::new(Arc::clone(&self.access), self.url.clone())
     }
 }
 
@@ -108,10 +110,28 @@ async fn call(https: &mut HttpsClient, request: &Request) -> Result<(Value, Repl
             server: https.server(),
             method: call.method,
             code: fault.code,
-            text: fault.text,
+            text: in_one_line(&fault.text),
+        }),
+        Err(_) if !is_of_xmlrpc(&reply.content_type) => Err(RegistrarError::OtherContent {
+            server: https.server(),
+            content_type: reply.content_type,
         }),
         Err(error) => Err(unreadable(https, &error)),
     }
+}
+
+/// Whether a server may say this of an XML-RPC answer: compatibility contract, section 2.1.
+fn is_of_xmlrpc(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or("").trim();
+    let known = ["", "text/xml", "application/xml", "application/binary", "text/base64"];
+    known.iter().any(|known| known.eq_ignore_ascii_case(kind))
+}
+
+/// A fault's text as it can be logged: Satellites break its lines and indent them.
+fn in_one_line(text: &str) -> String {
+    let words = text.split(|character: char| character.is_whitespace() || character.is_control());
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    words.join(" ").chars().take(FAULT_TEXT_MAX).collect()
 }
 
 fn unreadable(https: &HttpsClient, error: &dyn std::fmt::Display) -> RegistrarError {

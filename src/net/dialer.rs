@@ -9,25 +9,19 @@ use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{KeepAlive, TcpKeepCount, TcpKeepIdle, TcpUserTimeout};
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::Connect;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::{Connect, TlsConnector};
 
-use crate::net::tls::{EXPORTER_LABEL, link_error};
+use super::access::Access;
+use super::tls::EXPORTER_LABEL;
 use crate::ports::transport::{Connection, DialError, Dialer, Dialing, Handshake, LinkError};
 use crate::settings::names::HostPort;
 
-/// How long one address may take to answer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Addresses tried of one name; a round-robin of more says nothing new about the network.
-const ADDRESSES_MAX: usize = 8;
 /// A server that acknowledges nothing for so long is gone: push life cycle, section 4.
 const USER_TIMEOUT: Duration = Duration::from_secs(25);
-/// Bytes that TLS keeps for a slow reader.
-const TLS_BUFFER_MAX: usize = 16 * 1024;
 
 /// When and how often the kernel asks whether an idle connection lives (compatibility contract, section 1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,41 +36,32 @@ pub struct Keepalive {
 #[derive(Clone, Debug)]
 pub struct TcpDialer {
     server: HostPort,
-    tls: Arc<ClientConfig>,
+    access: Arc<Access>,
     keepalive: Keepalive,
 }
 
 impl TcpDialer {
-    /// Connects to `server`, whose certificate must be trusted by `tls` and carry its name.
-    pub const fn new(server: HostPort, tls: Arc<ClientConfig>, keepalive: Keepalive) -> Self {
-        Self { server, tls, keepalive }
+    /// Connects to `server`, whose certificate must be trusted and carry its name.
+    pub const fn new(server: HostPort, access: Arc<Access>, keepalive: Keepalive) -> Self {
+        Self {
+            server,
+            access,
+            keepalive,
+        }
     }
 
     async fn connect(self) -> Result<Box<dyn Connection>, DialError> {
-        let HostPort { host, port } = &self.server;
-        let unresolvable = |error| DialError::Unresolvable {
-            name: host.to_string(),
+        let stream = self.access.connect(&self.server).await?;
+        let refused = |error| DialError::Refused {
+            server: self.server.to_string(),
             error,
         };
-        let addresses = tokio::net::lookup_host((host.as_str(), *port))
-            .await
-            .map_err(unresolvable)?;
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for address in addresses.take(ADDRESSES_MAX) {
-            match self.connect_to(address).await {
-                Ok(socket) => return Ok(Box::new(socket)),
-                Err(error) => last = error,
-            }
-        }
-        Err(DialError::Refused {
-            server: self.server.to_string(),
-            error: last,
-        })
+        let socket = self.prepare(stream).map_err(refused)?;
+        Ok(Box::new(socket))
     }
 
-    async fn connect_to(&self, address: SocketAddr) -> io::Result<Socket> {
+    fn prepare(&self, stream: TcpStream) -> io::Result<Socket> {
         let name = ServerName::try_from(self.server.host.to_string()).map_err(io::Error::other)?;
-        let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
         let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
         let secs = u32::try_from(self.keepalive.idle.as_secs()).unwrap_or(u32::MAX);
@@ -85,9 +70,9 @@ impl TcpDialer {
         setsockopt(&stream, TcpKeepIdle, &secs)?;
         setsockopt(&stream, TcpKeepCount, &self.keepalive.count)?;
         Ok(Socket {
-            peer: address,
+            peer: stream.peer_addr()?,
             name,
-            tls: Arc::clone(&self.tls),
+            access: Arc::clone(&self.access),
             stream: Stream::Plain(stream),
         })
     }
@@ -106,7 +91,7 @@ impl Dialer for TcpDialer {
 struct Socket {
     peer: SocketAddr,
     name: ServerName<'static>,
-    tls: Arc<ClientConfig>,
+    access: Arc<Access>,
     stream: Stream,
 }
 
@@ -121,6 +106,10 @@ trait AsyncReadWrite: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncReadWrite for T {}
 
 impl Socket {
+    fn link_error(&self, error: io::Error) -> LinkError {
+        self.access.tls.link_error(error)
+    }
+
     fn io(&mut self) -> io::Result<Pin<&mut dyn AsyncReadWrite>> {
         match &mut self.stream {
             Stream::Plain(stream) => Ok(Pin::new(stream)),
@@ -141,25 +130,25 @@ impl Connection for Socket {
             Ok(()) => Poll::Ready(Ok(buffer.filled().len())),
             // A server that was killed sends no `close_notify`.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(0)),
-            Err(error) => Poll::Ready(Err(link_error(error))),
+            Err(error) => Poll::Ready(Err(self.link_error(error))),
         }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, LinkError>> {
-        self.io()?.poll_write(cx, bytes).map_err(link_error)
+        let written = self.io()?.poll_write(cx, bytes);
+        written.map_err(|error| self.link_error(error))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
-        self.io()?.poll_flush(cx).map_err(link_error)
+        let flushed = self.io()?.poll_flush(cx);
+        flushed.map_err(|error| self.link_error(error))
     }
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<Result<Handshake, LinkError>> {
         loop {
             match std::mem::replace(&mut self.stream, Stream::Gone) {
                 Stream::Plain(stream) => {
-                    let connector = TlsConnector::from(Arc::clone(&self.tls));
-                    let limit_buffers = |tls: &mut rustls::ClientConnection| tls.set_buffer_limit(Some(TLS_BUFFER_MAX));
-                    let connect = connector.connect_with(self.name.clone(), stream, limit_buffers);
+                    let connect = self.access.shake_hands(self.name.clone(), stream);
                     self.stream = Stream::Handshaking(Box::new(connect));
                 }
                 Stream::Handshaking(mut connect) => {
@@ -167,7 +156,7 @@ impl Connection for Socket {
                         self.stream = Stream::Handshaking(connect);
                         return Poll::Pending;
                     };
-                    let stream = connected.map_err(link_error)?;
+                    let stream = connected.map_err(|error| self.link_error(error))?;
                     let handshake = facts(stream.get_ref().1);
                     self.stream = Stream::Secure(Box::new(stream));
                     return Poll::Ready(Ok(handshake));
@@ -180,7 +169,8 @@ impl Connection for Socket {
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
-        self.io()?.poll_shutdown(cx).map_err(link_error)
+        let closed = self.io()?.poll_shutdown(cx);
+        closed.map_err(|error| self.link_error(error))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Sockets and TLS.
 
+#[cfg(feature = "agent")]
+pub mod access;
 #[cfg(feature = "dispatcher")]
 pub mod ca;
 #[cfg(feature = "dispatcher")]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -33,12 +34,53 @@ pub enum TlsFailure {
     /// The peer refused our certificate.
     #[error("peer refused the certificate: {0}")]
     CertificateRefused(String),
-    /// The peer's certificate did not verify.
-    #[error("certificate of the peer is not valid: {0}")]
-    PeerCertificate(String),
+    /// The server's certificate did not verify.
+    #[error("the server's certificate {0}")]
+    PeerCertificate(#[from] CertificateFault),
     /// Anything else.
     #[error("TLS failed: {0}")]
     Other(String),
+}
+
+/// What a client finds wrong with a server's certificate. Each is completed by "the server's certificate".
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateFault {
+    /// Nobody that the client trusts signed it.
+    #[error(
+        "is not signed by an authority in {authority}: put the server's CA certificate there, or name the file that holds \
+         it (sslCACert or osa_ssl_cert; tls.ca)", authority = .authority.display()
+    )]
+    OtherAuthority {
+        /// The CA file.
+        authority: PathBuf,
+    },
+    /// Its time is over.
+    #[error("has expired: renew it on the server, or correct this machine's clock")]
+    Expired,
+    /// Its time has not come.
+    #[error("is not valid yet: correct this machine's clock, or the server's")]
+    NotYetValid,
+    /// It is for another host.
+    #[error(
+        "is for {names}, not for {expected}: connect by a name in its subjectAltName (serverURL or server_url), or give \
+         the server a certificate for {expected}", names = listed(names)
+    )]
+    OtherName {
+        /// The name that was connected to.
+        expected: String,
+        /// The names in the certificate.
+        names: Vec<String>,
+    },
+    /// It is damaged, or made for another purpose or with methods that are not safe.
+    #[error("cannot be used ({0}): make a new one on the server, for TLS servers and signed with SHA-256")]
+    Unusable(String),
+}
+
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => "no host by subjectAltName".to_owned(),
+        names => names.join(", "),
+    }
 }
 
 /// Why a connection ended badly.
@@ -106,6 +148,73 @@ pub enum DialError {
         server: String,
         /// What the last address said.
         error: io::Error,
+    },
+    /// The HTTP proxy in between does not let us through.
+    #[error(transparent)]
+    Proxy(#[from] ProxyFault),
+}
+
+/// Why an HTTP proxy did not connect us. The keys are those of `up2date` and `osad.conf`, then ours.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyFault {
+    /// It does not take connections.
+    #[error("cannot connect to the HTTP proxy {proxy}: {error}; start it, or correct httpProxy (proxy.server)")]
+    Unreachable {
+        /// Host and port.
+        proxy: String,
+        /// The network's words.
+        error: io::Error,
+    },
+    /// It wants to know who we are, and was not told (407).
+    #[error(
+        "the HTTP proxy {proxy} wants a user name and password (status 407): set enableProxyAuth=1, proxyUser and \
+         proxyPassword (proxy.user, proxy.password)"
+    )]
+    LoginWanted {
+        /// Host and port.
+        proxy: String,
+    },
+    /// It does not know the user, or the password is wrong (407).
+    #[error(
+        "the HTTP proxy {proxy} refuses the user {user:?} or the password (status 407): correct proxyUser and \
+         proxyPassword (proxy.user, proxy.password); Basic is the method used"
+    )]
+    LoginRefused {
+        /// Host and port.
+        proxy: String,
+        /// The user's name.
+        user: String,
+    },
+    /// It does not connect to such servers.
+    #[error(
+        "the HTTP proxy {proxy} does not connect to {server} (status {status}): let it CONNECT to this host and port, or \
+         switch enableProxy off (proxy.server = \"\")"
+    )]
+    Forbidden {
+        /// Host and port of the proxy.
+        proxy: String,
+        /// Host and port of the server.
+        server: String,
+        /// The status.
+        status: u16,
+    },
+    /// It tried, in vain.
+    #[error("the HTTP proxy {proxy} cannot reach {server} (status {status}): start the server, or open the way to it")]
+    ServerUnreachable {
+        /// Host and port of the proxy.
+        proxy: String,
+        /// Host and port of the server.
+        server: String,
+        /// The status.
+        status: u16,
+    },
+    /// What answers is no HTTP proxy.
+    #[error("{proxy} does not answer as an HTTP proxy ({reason}): correct httpProxy (proxy.server)")]
+    NotAProxy {
+        /// Host and port.
+        proxy: String,
+        /// What is wrong with its answer.
+        reason: &'static str,
     },
 }
 

@@ -91,7 +91,8 @@ settings! {
     /// The HTTP proxy between this system and its servers. In `osad.conf` and `up2date`: `enableProxy`, `httpProxy`,
     /// `enableProxyAuth`, `proxyUser`, `proxyPassword`. An empty text takes back what those files set.
     pub struct ProxySettings in "proxy." {
-        /// The proxy. Without it: direct connections.
+        /// The proxy. Without it: direct connections. It must let us CONNECT to the ports of registration and XMPP
+        /// (443, 5222), and resolves the servers' names.
         server: Option<ProxyAddress> = None, Restart;
         /// User name at the proxy.
         user: Option<String> = None, Restart;

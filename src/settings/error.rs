@@ -152,6 +152,12 @@ pub enum SettingsWarning {
         /// Where that comes from.
         from: String,
     },
+    /// A proxy is wanted, but none is named.
+    #[error("{origin}: no httpProxy is set, so connections are direct; set it, or switch enableProxy off")]
+    ProxyNotNamed {
+        /// Where it is wanted.
+        origin: String,
+    },
     /// A legacy file without the section that is read.
     #[error("{origin}: section [{section}] is missing, so nothing in this file has any effect")]
     MissingSection {
@@ -177,4 +183,11 @@ pub enum Unfit {
     /// Not the name or address it must be.
     #[error(transparent)]
     Name(#[from] NameError),
+}
+
+impl Unfit {
+    /// Whether the value holds a password though its setting does not.
+    pub const fn holds_secret(&self) -> bool {
+        matches!(self, Self::Name(NameError::ProxyLogin))
+    }
 }

@@ -197,7 +197,7 @@ fn wrong_value(entry: &Entry, secret: bool, unfit: Unfit) -> SettingsError {
     SettingsError::WrongValue {
         origin: entry.origin.clone(),
         key: entry.key.clone(),
-        given: shown(&entry.given, secret),
+        given: shown(&entry.given, secret || unfit.holds_secret()),
         wanted: unfit.to_string(),
     }
 }

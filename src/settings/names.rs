@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 pub const XMPP_PORT: u16 = 5222;
 /// Port of HTTPS.
 pub const HTTPS_PORT: u16 = 443;
-/// Port of an HTTP proxy that is written as a URL without one.
+/// Port of an HTTP proxy that is written without one.
 const HTTP_PORT: u16 = 80;
 /// Longest host name (RFC 1035, section 2.3.4). Units: bytes.
 const NAME_BYTES_MAX: usize = 253;
@@ -29,9 +29,14 @@ pub enum NameError {
     /// Not an HTTPS URL.
     #[error("expected an HTTPS URL, such as \"https://satellite.example.com/XMLRPC\"")]
     Url,
-    /// A proxy without port.
-    #[error("expected a proxy as \"host:port\"")]
+    /// Not an HTTP proxy.
+    #[error("expected an HTTP proxy as \"host:port\"")]
     Proxy,
+    /// User name and password stand where they would be shown.
+    #[error(
+        "expected an HTTP proxy as \"host:port\", with the user name in proxyUser and the password in proxyPassword"
+    )]
+    ProxyLogin,
 }
 
 /// A host's DNS name: ASCII (IDNA), lower-case, without trailing dot; never an IP address.
@@ -123,17 +128,20 @@ pub struct ProxyAddress {
 }
 
 impl ProxyAddress {
-    /// Reads `HOST:PORT`, with or without `http://` before it and `/` behind it. With `http://`, the port is 80 where
-    /// it is left out.
+    /// Reads `HOST[:PORT]`, with or without `http://` before it and `/` behind it. The port is 80 where it is left out,
+    /// as it is for the other programs that read `up2date`.
     ///
     /// # Errors
-    /// [`NameError::Proxy`] or [`NameError::Port`].
+    /// [`NameError::Proxy`], [`NameError::ProxyLogin`] or [`NameError::Port`].
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let lower = text.to_ascii_lowercase();
-        let (rest, default) = match lower.strip_prefix("http://") {
-            Some(rest) => (rest.trim_end_matches('/'), Some(HTTP_PORT)),
-            None => (lower.as_str(), None),
-        };
+        let rest = lower.strip_prefix("http://").unwrap_or(&lower).trim_end_matches('/');
+        if rest.contains('@') {
+            return Err(NameError::ProxyLogin);
+        }
+        if rest.contains("//") {
+            return Err(NameError::Proxy);
+        }
         let (host, port) = split_port(rest)?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
         if host.parse::<IpAddr>().is_err() {
@@ -141,8 +149,17 @@ impl ProxyAddress {
         }
         Ok(Self {
             host: host.to_owned(),
-            port: port.or(default).ok_or(NameError::Proxy)?,
+            port: port.unwrap_or(HTTP_PORT),
         })
+    }
+}
+
+impl fmt::Display for ProxyAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(formatter, "[{}]:{}", self.host, self.port),
+            false => write!(formatter, "{}:{}", self.host, self.port),
+        }
     }
 }
 
@@ -304,15 +321,26 @@ mod tests {
 
         assert_eq!(ProxyAddress::parse("squid.example:3128"), wanted);
         assert_eq!(ProxyAddress::parse("http://Squid.example:3128/"), wanted);
-        assert_eq!(
-            ProxyAddress::parse("http://squid.example").map(|proxy| proxy.port),
-            Ok(80)
-        );
+        for without_port in ["http://squid.example", "squid.example", "squid.example/"] {
+            assert_eq!(ProxyAddress::parse(without_port).map(|proxy| proxy.port), Ok(80));
+        }
         assert_eq!(
             ProxyAddress::parse("10.0.0.9:3128").map(|proxy| proxy.host),
             Ok("10.0.0.9".to_owned())
         );
-        assert_eq!(ProxyAddress::parse("squid.example"), Err(NameError::Proxy));
+        assert_eq!(
+            ProxyAddress::parse("http://[2001:db8::9]:3128").map(|proxy| proxy.to_string()),
+            Ok("[2001:db8::9]:3128".to_owned())
+        );
+        for (text, error) in [
+            ("https://squid.example:3128", NameError::Proxy),
+            ("socks://squid.example:3128", NameError::Proxy),
+            ("http://a b:3128", NameError::Proxy),
+            ("http://user:hunter2@squid.example:3128", NameError::ProxyLogin),
+            ("squid.example:0", NameError::Port),
+        ] {
+            assert_eq!(ProxyAddress::parse(text), Err(error), "{text}");
+        }
     }
 
     #[test]

@@ -8,9 +8,11 @@ mod certificates;
 mod contested;
 mod crashes;
 mod dialer;
+mod http_proxy;
 #[cfg(feature = "dispatcher")]
 mod poller;
 mod registrar;
+mod registrar_refused;
 mod registration;
 mod sessions;
 /// The database of the simulation, for the poller's tests.

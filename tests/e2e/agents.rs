@@ -179,6 +179,11 @@ impl Home {
 
     /// Starts the agent.
     pub fn start(&self) -> Process {
+        self.start_with(&[])
+    }
+
+    /// Starts the agent with further arguments.
+    pub fn start_with(&self, more: &[&str]) -> Process {
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -187,6 +192,7 @@ impl Home {
         let child = command(env!("CARGO_BIN_EXE_osad"))
             .args(["run", "--nodetach", "-v", "--config"])
             .arg(self.path("osad.toml"))
+            .args(more)
             .envs(self.environment())
             .stderr(log)
             .spawn()

@@ -6,6 +6,8 @@ mod agents;
 #[cfg(feature = "dispatcher")]
 mod bad_starts;
 #[cfg(feature = "dispatcher")]
+mod behind_http_proxy;
+#[cfg(feature = "dispatcher")]
 mod beside_satellite;
 #[cfg(feature = "dispatcher")]
 mod bundles;

@@ -106,6 +106,40 @@ fn legacy_switches_mean_what_they_say() {
 }
 
 #[test]
+fn proxy_that_is_switched_on_but_not_named_is_questioned() {
+    let loaded = load(
+        "[osad]\nenableProxy = 1",
+        "serverURL=https://sat.example/XMLRPC\nhttpProxy=\n",
+        "",
+    )
+    .expect("usable");
+
+    assert_eq!(loaded.settings.proxy.server, None);
+    let [warning] = &loaded.warnings[..] else {
+        panic!("{:?}", loaded.warnings)
+    };
+    let said = warning.to_string();
+    assert!(
+        said.contains("osad.conf:2 (enableProxy): no httpProxy is set"),
+        "{said}"
+    );
+}
+
+#[test]
+fn password_inside_a_proxy_address_is_refused_and_not_shown() {
+    let up2date = format!("{UP2DATE}enableProxy=1\nhttpProxy=http://me:hunter2@squid.example:3128\n");
+
+    let error = load("", &up2date, "").expect_err("refused").to_string();
+
+    assert!(error.contains("up2date") && error.contains("(httpProxy)"), "{error}");
+    assert!(error.contains("*** ") || error.contains("***:"), "{error}");
+    assert!(
+        error.contains("the password in proxyPassword") && !error.contains("hunter2"),
+        "{error}"
+    );
+}
+
+#[test]
 fn our_file_takes_back_a_proxy_of_the_legacy_files() {
     let own = "[proxy]\nserver = ''\n";
 
@@ -152,7 +186,7 @@ fn wrong_legacy_value_is_named_as_the_operator_wrote_it() {
     assert!(
         error("logfile = %(nowhere)s").contains("osad.conf:2 (logfile): %(nowhere)s refers to a key that is not set")
     );
-    assert!(error("enableProxy=1\nhttpProxy=squid").contains("host:port"));
+    assert!(error("enableProxy=1\nhttpProxy=https://squid:3128").contains("host:port"));
     assert!(error("no equals sign").contains("osad.conf:2: expected"));
     assert!(error("rhn_check_command = rhn_check").contains("absolute path"));
 }

@@ -17,7 +17,7 @@ use self::error::AgentError;
 use super::console::{answer, usage, values};
 use super::process::{detach, notify};
 use crate::host::clock::SystemClock;
-use crate::host::start_checks;
+use crate::host::start_checks::{self, UnresolvableName};
 use crate::net::tls::client_tls;
 use crate::ports::clock::Clock;
 use crate::settings::agent::AgentSettings;
@@ -83,18 +83,30 @@ fn check_config(args: &PlainArgs) -> Result<u8, AgentError> {
 fn check(settings: &AgentSettings) -> Result<(), AgentError> {
     start_checks::refuse_beside_dispatcher(&settings.dispatcher_marker, settings.run_beside_dispatcher)?;
     client_tls(&settings.tls.ca, SystemClock.now())?;
-    for server in settings.servers() {
-        let key = if settings.jabber_server.is_some() {
-            "jabber_server"
-        } else {
-            "server_url"
-        };
-        start_checks::resolve(key, &server.jabber.host, server.jabber.port)?;
+    if let Some(error) = unresolvable(settings).into_iter().next() {
+        return Err(error.into());
     }
     if settings.check.enabled && !is_executable(&settings.check.command.program) {
         return Err(AgentError::NoCheckCommand(settings.check.command.program.clone()));
     }
     Ok(())
+}
+
+/// Those of the servers whose names have no address; or the HTTP proxy, which resolves the servers' names.
+fn unresolvable(settings: &AgentSettings) -> Vec<UnresolvableName> {
+    let resolve = |key, host: &str, port| start_checks::resolve(key, host, port).err();
+    if let Some(proxy) = &settings.proxy.server {
+        return resolve("proxy.server", &proxy.host, proxy.port).into_iter().collect();
+    }
+    let key = if settings.jabber_server.is_some() {
+        "jabber_server"
+    } else {
+        "server_url"
+    };
+    let servers = settings.servers().into_iter().map(|server| server.jabber);
+    servers
+        .filter_map(|server| resolve(key, server.host.as_str(), server.port))
+        .collect()
 }
 
 /// Whether a command with a directory in its name can be started; others are looked for when they are needed.

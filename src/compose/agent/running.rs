@@ -10,26 +10,27 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::arguments::RunArgs;
 use super::error::AgentError;
-use super::is_executable;
+use super::{is_executable, unresolvable};
 use crate::actors::agent::{AgentActors, AgentParts};
 use crate::actors::connector::ReconnectPolicy;
 use crate::actors::enroller::AgentServer;
 use crate::actors::supervision::{GaveUp, Intensity, StopChildren, Supervisor};
 use crate::compose::process::{notify, parent, pid_file::PidFile};
 use crate::domain::backoff::Backoff;
+use crate::domain::secret::Secret;
 use crate::host::auth_file::AuthFile;
 use crate::host::check_runs::CheckRuns;
 use crate::host::clock::{OsEntropy, SystemClock};
-use crate::host::start_checks;
 use crate::host::state_dir::StateDir;
 use crate::host::status_file::StatusFile;
 use crate::host::systemid_file::SystemidFile;
 use crate::host::xmlrpc_client::XmlRpcClient;
+use crate::net::access::{Access, HttpProxy};
 use crate::net::dialer::{Keepalive, TcpDialer};
 use crate::net::tls::client_tls;
 use crate::ports::clock::Clock;
 use crate::settings::Loaded;
-use crate::settings::agent::AgentSettings;
+use crate::settings::agent::{AgentSettings, ProxySettings};
 use crate::telemetry::{FILTER_VARIABLE, Logging};
 
 /// An agent that fails so often has a bug that a fresh process may not have.
@@ -149,16 +150,8 @@ fn reload(args: &RunArgs, logging: &Logging) {
 /// The adapters that the settings ask for.
 fn parts(settings: &AgentSettings) -> Result<AgentParts, AgentError> {
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(OsEntropy));
-    let tls = client_tls(&settings.tls.ca, clock.now())?.config;
+    let servers = servers(settings, &clock)?;
     warn_of_what_may_heal(settings);
-    let keepalive = Keepalive {
-        idle: settings.keepalive.timeout,
-        count: settings.keepalive.count.get(),
-    };
-    let servers = settings.servers().into_iter().map(|server| AgentServer {
-        registrar: Arc::new(XmlRpcClient::new(Arc::clone(&tls), server.url, Arc::clone(&clock) as _)),
-        dialer: Arc::new(TcpDialer::new(server.jabber, Arc::clone(&tls), keepalive)),
-    });
     let command = &settings.check.command;
     let program = command.program.to_string_lossy().into_owned();
     let command = [program].into_iter().chain(command.arguments.clone()).collect();
@@ -166,7 +159,7 @@ fn parts(settings: &AgentSettings) -> Result<AgentParts, AgentError> {
     let status = StatusFile::new(&state, Arc::clone(&clock) as _);
     let (auth_file, machine_id) = (settings.auth_file.clone(), settings.machine_id_path.clone());
     Ok(AgentParts {
-        servers: servers.collect(),
+        servers,
         systemid: Arc::new(SystemidFile::new(settings.systemid.clone())),
         account: Arc::new(AuthFile::new(auth_file, machine_id, Arc::clone(&entropy) as _)),
         launcher: Arc::new(CheckRuns::new(state, command)),
@@ -185,17 +178,40 @@ fn parts(settings: &AgentSettings) -> Result<AgentParts, AgentError> {
     })
 }
 
+/// The servers that the settings name, and the way to them.
+fn servers(settings: &AgentSettings, clock: &Arc<SystemClock>) -> Result<Arc<[AgentServer]>, AgentError> {
+    let access = Arc::new(Access {
+        tls: client_tls(&settings.tls.ca, clock.now())?,
+        proxy: http_proxy(&settings.proxy),
+    });
+    let keepalive = Keepalive {
+        idle: settings.keepalive.timeout,
+        count: settings.keepalive.count.get(),
+    };
+    let servers = settings.servers().into_iter().map(|server| AgentServer {
+        registrar: Arc::new(XmlRpcClient::new(
+            Arc::clone(&access),
+            server.url,
+            Arc::clone(clock) as _,
+        )),
+        dialer: Arc::new(TcpDialer::new(server.jabber, Arc::clone(&access), keepalive)),
+    });
+    Ok(servers.collect())
+}
+
+/// A proxy without user name is not told a password either.
+fn http_proxy(settings: &ProxySettings) -> Option<HttpProxy> {
+    let password = settings.password.clone().unwrap_or_else(|| Secret::new(""));
+    settings.server.clone().map(|address| HttpProxy {
+        address,
+        login: settings.user.clone().map(|user| (user, password)),
+    })
+}
+
 /// Names may resolve later and commands may be installed later, so the agent goes on and says once what is wrong.
 fn warn_of_what_may_heal(settings: &AgentSettings) {
-    let key = if settings.jabber_server.is_some() {
-        "jabber_server"
-    } else {
-        "server_url"
-    };
-    for server in settings.servers() {
-        if let Err(error) = start_checks::resolve(key, &server.jabber.host, server.jabber.port) {
-            tracing::error!(event = "server_unresolvable", error = %error, "tried again");
-        }
+    for error in unresolvable(settings) {
+        tracing::error!(event = "server_unresolvable", error = %error, "tried again");
     }
     let program = &settings.check.command.program;
     if settings.check.enabled && !is_executable(program) {

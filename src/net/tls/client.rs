@@ -1,14 +1,20 @@
 //! TLS of the agent and of tools: one CA file is trusted, and nothing else.
 
-use std::path::Path;
+#[cfg(feature = "agent")]
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::{ClientConfig, RootCertStore};
 
+#[cfg(feature = "agent")]
+use super::failure;
 use super::{certificate, provider};
 use crate::domain::time::Timestamp;
 use crate::ports::tls::{CertificateInfo, TlsError, TlsFile};
+#[cfg(feature = "agent")]
+use crate::ports::transport::LinkError;
 
 /// Sessions remembered for resumption: one server for XMPP and one for HTTPS, with room for a change of name.
 const REMEMBERED_SESSIONS: usize = 4;
@@ -20,6 +26,16 @@ pub struct ClientTls {
     pub config: Arc<ClientConfig>,
     /// The first certificate of the CA file.
     pub authority: CertificateInfo,
+    /// The CA file.
+    pub file: PathBuf,
+}
+
+#[cfg(feature = "agent")]
+impl ClientTls {
+    /// What an error of a connection with this configuration means.
+    pub fn link_error(&self, error: io::Error) -> LinkError {
+        failure::client_error(error, &self.file)
+    }
 }
 
 /// Trusts the certificates in this PEM file, and no system store: compatibility contract, section 1.4.
@@ -54,5 +70,10 @@ pub fn client_tls(ca_file: &Path, now: Timestamp) -> Result<ClientTls, TlsError>
         .with_no_client_auth();
     config.resumption = Resumption::in_memory_sessions(REMEMBERED_SESSIONS);
     let config = Arc::new(config);
-    Ok(ClientTls { config, authority })
+    let file = ca_file.to_owned();
+    Ok(ClientTls {
+        config,
+        authority,
+        file,
+    })
 }

@@ -1,10 +1,17 @@
 //! What a failed handshake means.
 
+#[cfg(feature = "agent")]
 use std::io;
+#[cfg(feature = "agent")]
+use std::path::Path;
 
+#[cfg(feature = "agent")]
+use rustls::CertificateError;
 use rustls::{AlertDescription, Error};
 
-use crate::ports::transport::{LinkError, TlsFailure};
+use crate::ports::transport::TlsFailure;
+#[cfg(feature = "agent")]
+use crate::ports::transport::{CertificateFault, LinkError};
 
 /// Sorts a TLS error by who has to do something about it.
 pub fn tls_failure(error: &Error) -> TlsFailure {
@@ -24,15 +31,42 @@ pub fn tls_failure(error: &Error) -> TlsFailure {
             // It trusts an authority of the same name that did not sign this.
             | AlertDescription::DecryptError,
         ) => TlsFailure::CertificateRefused(text),
-        Error::InvalidCertificate(_) => TlsFailure::PeerCertificate(text),
         _ => TlsFailure::Other(text),
     }
 }
 
-/// Takes the TLS error out of the I/O error that tokio-rustls wraps it in.
-pub fn link_error(error: io::Error) -> LinkError {
+/// Takes the TLS error out of the I/O error that tokio-rustls wraps it in, as a client that trusts this file sees it.
+#[cfg(feature = "agent")]
+pub(super) fn client_error(error: io::Error, authority: &Path) -> LinkError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(Error::InvalidCertificate(fault)) => TlsFailure::from(certificate_fault(fault, authority)).into(),
         Some(tls) => LinkError::Tls(tls_failure(tls)),
         None => LinkError::Io(error),
     }
+}
+
+#[cfg(feature = "agent")]
+fn certificate_fault(error: &CertificateError, authority: &Path) -> CertificateFault {
+    match error {
+        // A bad signature: its authority has the name of one of ours, and another key.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => CertificateFault::OtherAuthority {
+            authority: authority.to_owned(),
+        },
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => CertificateFault::Expired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => CertificateFault::NotYetValid,
+        CertificateError::NotValidForNameContext { expected, presented } => CertificateFault::OtherName {
+            expected: expected.to_str().into_owned(),
+            names: presented.iter().map(|name| plain(name)).collect(),
+        },
+        // Not our enum.
+        other => CertificateFault::Unusable(other.to_string()),
+    }
+}
+
+/// The library shows names as `DnsName("…")`.
+#[cfg(feature = "agent")]
+fn plain(name: &str) -> String {
+    name.trim_start_matches("DnsName(")
+        .trim_matches(['(', ')', '"'])
+        .to_owned()
 }

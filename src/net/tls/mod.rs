@@ -20,7 +20,7 @@ use rustls::crypto::CryptoProvider;
 #[cfg(feature = "dispatcher")]
 pub(in crate::net) use certificate::holds_key;
 pub use client::{ClientTls, client_tls};
-pub use failure::{link_error, tls_failure};
+pub use failure::tls_failure;
 #[cfg(feature = "dispatcher")]
 pub use server::{ServerFiles, ServerTls};
 #[cfg(feature = "dispatcher")]

@@ -160,14 +160,16 @@ impl Reading<'_> {
     }
 
     fn proxy(&mut self) -> Result<(), SettingsError> {
-        if !self.is_on("enableProxy")? {
+        let Some(switch) = self.either("enableProxy")?.filter(is_on) else {
             return Ok(());
+        };
+        match self.either("httpProxy")? {
+            Some(server) => self.layer.push("proxy.server", Given::Text(server.text), server.origin),
+            None => self
+                .warnings
+                .push(SettingsWarning::ProxyNotNamed { origin: switch.origin }),
         }
-        let server = self.either("httpProxy")?;
-        if let Some(server) = server {
-            self.layer.push("proxy.server", Given::Text(server.text), server.origin);
-        }
-        if self.is_on("enableProxyAuth")? {
+        if self.either("enableProxyAuth")?.is_some_and(|found| is_on(&found)) {
             for (legacy, key) in [("proxyUser", "proxy.user"), ("proxyPassword", "proxy.password")] {
                 if let Some(found) = self.either(legacy)? {
                     self.layer.push(key, Given::Text(found.text), found.origin);
@@ -203,13 +205,6 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Any non-empty text but those for "off" is on, as it has always been.
-    fn is_on(&self, key: &str) -> Result<bool, SettingsError> {
-        Ok(self
-            .either(key)?
-            .is_some_and(|found| switch(&found.text).unwrap_or(true)))
-    }
-
     fn either(&self, key: &str) -> Result<Option<Found>, SettingsError> {
         Ok(self.osad(key)?.or_else(|| self.up2date(key)))
     }
@@ -237,6 +232,11 @@ impl Reading<'_> {
             origin: format!("{path}:{} ({key})", value.line),
         })
     }
+}
+
+/// Any non-empty text but those for "off" is on, as it has always been.
+fn is_on(found: &Found) -> bool {
+    switch(&found.text).unwrap_or(true)
 }
 
 fn first_of_list(found: Found) -> Found {

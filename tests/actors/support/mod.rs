@@ -4,6 +4,8 @@ pub mod agent;
 pub mod client;
 pub mod dispatcher;
 pub mod duplex;
+pub mod http_proxy;
+pub mod httpd;
 pub mod launcher;
 pub mod site;
 pub mod status;

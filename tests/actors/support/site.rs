@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use osa::domain::time::Timestamp;
-use osa::net::ca::{AuthorityFiles, ensure};
+use osa::net::ca::{AuthorityFiles, ensure, issue_server};
 use osa::net::tls::{ServerFiles, ServerTls, client_tls};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{CipherSuite, ClientConfig, ClientConnection, RootCertStore};
 
 pub const HOST: &str = "sat.example.com";
@@ -45,6 +45,33 @@ impl Site {
         };
         ensure(&authority, &server, now()).expect("certificates are made");
         Self { dir, authority, server }
+    }
+
+    /// Another server of the same authority; its certificate was valid at `at`, and for some years around it.
+    pub fn beside(&self, hostname: &str, at: Timestamp) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let server = ServerFiles {
+            certificate: dir.path().join("server.crt"),
+            key: dir.path().join("server.key"),
+            hostname: hostname.to_owned(),
+            authority: None,
+        };
+        issue_server(&self.authority, &server, at).expect("a certificate is made");
+        let authority = self.authority.clone();
+        Self { dir, authority, server }
+    }
+
+    /// What a server with this certificate uses, were it valid or not.
+    pub fn unchecked_tls(&self) -> Arc<rustls::ServerConfig> {
+        let read = |path| std::fs::read(path).expect("readable");
+        let chain = CertificateDer::pem_slice_iter(&read(&self.server.certificate)).collect::<Result<_, _>>();
+        let key = PrivateKeyDer::from_pem_slice(&read(&self.server.key)).expect("PEM");
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(chain.expect("PEM"), key);
+        Arc::new(config.expect("a pair"))
     }
 
     pub fn tls(&self) -> Arc<ServerTls> {
