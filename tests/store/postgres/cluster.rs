@@ -1,25 +1,24 @@
-//! PostgreSQL servers for tests: one that all tests share, and private ones that may be hurt.
+//! The PostgreSQL server that all tests share.
 //!
 //! PostgreSQL refuses to run as root; then it runs as `postgres`.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use osa::store::postgres::{PORT, PostgresOptions, ServerAddress};
-use tempfile::TempDir;
 
 /// The role that owns everything.
 pub const OWNER: &str = "osa_owner";
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where PostgreSQL's programs are: the newest version's.
-fn programs() -> PathBuf {
+pub fn programs() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").expect("postgresql is installed (scripts/test installs it)");
     let version = |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse::<u32>().ok();
     let newest = versions.filter_map(version).max().expect("a version is installed");
@@ -36,8 +35,14 @@ pub fn server_account() -> Option<(u32, u32)> {
     Some((user.uid.as_raw(), user.gid.as_raw()))
 }
 
-fn server_program(name: &str) -> Command {
-    let mut command = Command::new(programs().join(name));
+/// One of PostgreSQL's programs, run as the server is.
+pub fn server_program(name: &str) -> Command {
+    as_server(programs().join(name))
+}
+
+/// A program that may touch the server's files.
+pub fn as_server(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
     if let Some((uid, gid)) = server_account() {
         command.uid(uid).gid(gid);
     }
@@ -45,20 +50,20 @@ fn server_program(name: &str) -> Command {
     command
 }
 
-fn must(command: &mut Command) {
+pub fn must(command: &mut Command) {
     let output = command.stderr(Stdio::piped()).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {told}");
 }
 
 /// The server that all test processes share; see `keeper.sh`.
-struct Shared {
-    directory: PathBuf,
+pub struct Shared {
+    pub directory: PathBuf,
     /// Locked for as long as this process lives.
     _in_use: File,
 }
 
-fn shared() -> &'static Shared {
+pub fn shared() -> &'static Shared {
     static SHARED: OnceLock<Shared> = OnceLock::new();
     SHARED.get_or_init(|| {
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -126,7 +131,7 @@ pub struct Database {
     pub socket: PathBuf,
     pub port: u16,
     pub name: String,
-    is_dropped: bool,
+    pub is_dropped: bool,
 }
 
 impl Database {
@@ -169,7 +174,7 @@ impl Database {
         psql
     }
 
-    fn program(&self, name: &str) -> Command {
+    pub fn program(&self, name: &str) -> Command {
         let mut program = Command::new(programs().join(name));
         program
             .arg("-h")
@@ -201,137 +206,5 @@ impl Drop for Database {
             .arg(&self.name)
             .stderr(Stdio::null())
             .status();
-    }
-}
-
-/// A server of one test's own.
-pub struct PrivateServer {
-    directory: TempDir,
-    process: Option<Child>,
-    port: u16,
-    extra: Vec<String>,
-}
-
-impl PrivateServer {
-    /// Starts one whose only database besides `postgres` is `satellite`. `extra` are further arguments.
-    pub fn start(extra: &[&str]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        must(
-            Command::new("cp")
-                .arg("-a")
-                .arg(shared().directory.join("blank"))
-                .arg(directory.path().join("data")),
-        );
-        if let Some((uid, gid)) = server_account() {
-            std::os::unix::fs::chown(directory.path(), Some(uid), Some(gid)).unwrap();
-        }
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut server = Self {
-            directory,
-            process: None,
-            port: free.local_addr().unwrap().port(),
-            extra: extra.iter().map(|&argument| argument.to_owned()).collect(),
-        };
-        drop(free);
-        server.launch();
-        let database = server.database("satellite");
-        must(database.program("createdb").arg("satellite"));
-        database.apply("satellite.sql");
-        server
-    }
-
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Starts it again, after [`PrivateServer::stop`] or [`PrivateServer::kill`].
-    pub fn launch(&mut self) {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.directory.path().join("log"))
-            .unwrap();
-        let process = server_program("postgres")
-            .arg("-D")
-            .arg(self.directory.path().join("data"))
-            .arg("-k")
-            .arg(self.directory.path())
-            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
-            .args(["-c", "shared_buffers=16MB", "-c", "max_connections=40"])
-            .args(&self.extra)
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.process = Some(process);
-        let (directory, port) = (self.directory.path().to_owned(), self.port.to_string());
-        wait_until("a private server is ready", || {
-            let mut asked = Command::new(programs().join("pg_isready"));
-            asked.args(["-q", "-h"]).arg(&directory).args(["-p", &port]);
-            asked.status().unwrap().success()
-        });
-    }
-
-    fn signal(&self, signal: nix::sys::signal::Signal) {
-        let process = self.process.as_ref().expect("it runs");
-        let id = nix::unistd::Pid::from_raw(i32::try_from(process.id()).unwrap());
-        nix::sys::signal::kill(id, signal).unwrap();
-    }
-
-    /// Stops it as an administrator does, clients or not.
-    pub fn stop(&mut self) {
-        self.signal(nix::sys::signal::Signal::SIGINT);
-        self.process.take().expect("it runs").wait().unwrap();
-    }
-
-    /// Stops every process of it at once, as a power cut does.
-    pub fn kill(&mut self) {
-        let processes = self.processes();
-        for process in &processes {
-            // One that has ended meanwhile is what is wanted.
-            nix::sys::signal::kill(*process, nix::sys::signal::Signal::SIGKILL).ok();
-        }
-        self.process.take().expect("it runs").wait().unwrap();
-    }
-
-    /// Freezes, or thaws, every process of it.
-    pub fn pause(&self, paused: bool) {
-        let signal = match paused {
-            true => nix::sys::signal::Signal::SIGSTOP,
-            false => nix::sys::signal::Signal::SIGCONT,
-        };
-        for process in self.processes() {
-            nix::sys::signal::kill(process, signal).ok();
-        }
-    }
-
-    /// The server and its children: backends and writers.
-    fn processes(&self) -> Vec<nix::unistd::Pid> {
-        let server = self.process.as_ref().expect("it runs").id();
-        let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap();
-        let children = children.split_whitespace().map(|id| id.parse::<i32>().unwrap());
-        let server = i32::try_from(server).unwrap();
-        std::iter::once(server)
-            .chain(children)
-            .map(nix::unistd::Pid::from_raw)
-            .collect()
-    }
-
-    /// One of its databases.
-    pub fn database(&self, name: &str) -> Database {
-        Database {
-            socket: self.directory.path().to_owned(),
-            port: self.port,
-            is_dropped: false,
-            name: name.to_owned(),
-        }
-    }
-}
-
-impl Drop for PrivateServer {
-    fn drop(&mut self) {
-        if self.process.is_some() {
-            self.pause(false);
-            self.kill();
-        }
     }
 }

@@ -7,7 +7,8 @@ use osa::ports::accounts::Accounts;
 use osa::ports::store::StoreError;
 use osa::store::postgres::{PostgresOptions, PostgresStore, administration};
 
-use super::cluster::{Database, PrivateServer};
+use super::cluster::Database;
+use super::private_server::PrivateServer;
 use super::site::{Satellite, Site};
 use crate::contract::{at, granted, number, push_record, record, registered};
 

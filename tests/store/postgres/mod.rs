@@ -1,10 +1,14 @@
 //! The contract on PostgreSQL, and what holds only beside a Satellite.
 
 mod cluster;
+#[expect(dead_code, reason = "shared with the end-to-end tests")]
+mod disk;
 mod faults;
 mod grants;
 mod neighbours;
 mod notify;
+#[expect(dead_code, reason = "shared with the end-to-end tests")]
+mod private_server;
 mod satellite;
 mod site;
 mod tls;

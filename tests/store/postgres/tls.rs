@@ -10,7 +10,8 @@ use osa::ports::store::StoreError;
 use osa::store::postgres::{PostgresOptions, PostgresStore, ServerAddress, SslMode, administration};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
-use super::cluster::{PrivateServer, server_account};
+use super::cluster::server_account;
+use super::private_server::PrivateServer;
 
 fn authority(directory: &Path, name: &str) -> (CertifiedIssuer<'static, KeyPair>, PathBuf) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
