@@ -294,7 +294,11 @@ async fn store_that_hangs_is_told_until_it_answers() {
     let bench = Bench::start().await;
     let stalled = async || {
         let asked = bench.poller.send(DescribeSystems(Some(vec![])));
-        asked.await.expect("the poller lives").stalled.is_some()
+        asked
+            .await
+            .expect("the poller lives")
+            .store
+            .is_some_and(|trouble| trouble.stalled)
     };
     assert!(!stalled().await);
 

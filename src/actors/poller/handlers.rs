@@ -105,7 +105,7 @@ impl Handler<DescribeSystems> for Poller {
         actix::MessageResult(PollerStatus {
             connected: planner.systems().count(),
             slots_used: planner.slots_used(),
-            stalled: self.stalled,
+            store: self.outage.trouble().cloned(),
             systems: match wanted {
                 Some(systems) => systems.into_iter().filter_map(described).collect(),
                 None => planner.systems().filter_map(described).collect(),

@@ -162,10 +162,21 @@ pub struct PollerStatus {
     pub connected: usize,
     /// Slots in use, of those that `notify_threshold` counts.
     pub slots_used: usize,
-    /// Since when the store has not answered in time, if that is so.
-    pub stalled: Option<Timestamp>,
+    /// What keeps the store from working, if anything does.
+    pub store: Option<StoreTrouble>,
     /// The systems asked for that are connected.
     pub systems: Vec<(SystemId, Snapshot)>,
+}
+
+/// What keeps the store from working: requests wait, connections stay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreTrouble {
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether it does not answer at all.
+    pub stalled: bool,
+    /// The last error, for people.
+    pub error: String,
 }
 
 /// Ping a system's agent and say how long its answer took; `None` if it is not connected or did not answer in time.

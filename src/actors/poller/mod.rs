@@ -6,6 +6,7 @@
 
 mod handlers;
 pub mod messages;
+mod outage;
 mod perform;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use self::messages::{AcknowledgeReports, DeliverPings, DeliverRequests, RequestDelivery};
+use self::outage::Outage;
 use crate::actors::session::Audience;
 use crate::actors::supervision::{ExitGuard, ExitReason, LiveRecipient};
 use crate::actors::tls_supervisor::AnnounceSessions;
@@ -70,8 +72,8 @@ pub struct Poller {
     agenda: Agenda,
     timer: Option<(Instant, SpawnHandle)>,
     awaited_pongs: BTreeMap<SystemId, Vec<(Instant, oneshot::Sender<Duration>)>>,
-    /// Since when the store has not answered in time.
-    stalled: Option<Timestamp>,
+    /// Whether the store fails.
+    outage: Outage,
     /// Told when everything is recorded; nothing new is looked for any more.
     draining: Option<oneshot::Sender<()>>,
     guard: ExitGuard,
@@ -93,7 +95,7 @@ impl Poller {
             agenda,
             timer: None,
             awaited_pongs: BTreeMap::new(),
-            stalled: None,
+            outage: Outage::default(),
             draining: None,
             guard,
         }

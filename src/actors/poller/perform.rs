@@ -16,39 +16,50 @@ impl Poller {
         );
         let work = async move {
             let name = name_of(&operation);
-            let outcome = ask(store.as_ref(), clock.as_ref(), node, operation).await;
-            outcome.map_err(|error| (name, error))
+            (name, ask(store.as_ref(), clock.as_ref(), node, operation).await)
         };
         ctx.spawn(
             work.into_actor(self)
-                .map(|outcome, poller, ctx| poller.performed(outcome, ctx)),
+                .map(|(name, outcome), poller, ctx| poller.performed(name, outcome, ctx)),
         );
     }
 
-    fn performed(&mut self, outcome: Result<Outcome, (&'static str, StoreError)>, ctx: &mut Context<Self>) {
-        self.note_stall(outcome.as_ref().err().map(|(_, error)| error));
-        let outcome = outcome.unwrap_or_else(|(operation, error)| {
-            tracing::error!(event = "store_operation_failed", operation, error = %error, "done again after a pause");
-            Outcome::Failed
-        });
+    fn performed(&mut self, operation: &'static str, outcome: Result<Outcome, StoreError>, ctx: &mut Context<Self>) {
+        let outcome = match outcome {
+            Ok(outcome) => {
+                self.note_success(operation);
+                outcome
+            }
+            Err(error) => {
+                self.note_failure(operation, &error);
+                Outcome::Failed
+            }
+        };
         self.agenda.performed(outcome, self.now());
         self.drive(ctx);
     }
 
-    /// Says once that the store hangs, and once that it answers again.
-    fn note_stall(&mut self, error: Option<&StoreError>) {
+    fn note_failure(&mut self, operation: &'static str, error: &StoreError) {
         let now = self.now();
-        match (error, self.stalled) {
-            (Some(error @ StoreError::Stalled { .. }), None) => {
-                self.stalled = Some(now);
-                tracing::error!(event = "store_stalled", error = %error, "requests wait, connections stay");
-            }
-            (None, Some(since)) => {
-                self.stalled = None;
-                let seconds = now.saturating_since(since).as_secs();
-                tracing::warn!(event = "store_recovered", seconds, "the store answers again");
-            }
-            (Some(_) | None, _) => {}
+        tracing::debug!(event = "store_operation_failed", operation, error = %error, "done again after a pause");
+        self.agenda.settle_presence();
+        if self.outage.failed(operation, error, now) {
+            tracing::error!(event = "store_failed", operation, error = %error, "requests wait, connections stay");
+        }
+    }
+
+    /// After an outage everything is looked at: a database that was replaced may know less than it did.
+    fn note_success(&mut self, operation: &'static str) {
+        let Some(recovery) = self.outage.succeeded(operation, self.now()) else {
+            return;
+        };
+        if recovery.was_said {
+            let seconds = recovery.lasted.as_secs();
+            tracing::warn!(event = "store_recovered", seconds, "the database works again");
+        }
+        if self.draining.is_none() {
+            self.agenda.look_for_changes();
+            self.agenda.reconcile();
         }
     }
 
@@ -64,7 +75,7 @@ impl Poller {
             let lost = match store.make_durable().await {
                 Ok(()) => acknowledgements.try_send(AcknowledgeReports(reports)).is_err(),
                 Err(error) => {
-                    tracing::error!(event = "store_operation_failed", operation = "make_durable", error = %error);
+                    tracing::debug!(event = "store_operation_failed", operation = "make_durable", error = %error);
                     true
                 }
             };

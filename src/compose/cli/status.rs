@@ -65,17 +65,21 @@ fn running_rows(running: &RunningStatus) -> Vec<(&'static str, String)> {
             "certificate",
             format!("expires {}", running.certificate_expires.local()),
         ),
-        ("database", database(running.database).to_owned()),
+        ("database", database(running)),
         ("connections", format!("{connections}, {logging_in} logging in")),
         ("looks through all systems every", format_duration(interval)),
     ]
 }
 
-const fn database(state: DatabaseState) -> &'static str {
-    match state {
+fn database(running: &RunningStatus) -> String {
+    let in_words = match running.database {
         DatabaseState::Ok => "in use",
-        DatabaseState::Stalled => "store stalled: it does not answer, check its disk",
+        DatabaseState::Stalled | DatabaseState::Failing => "requests wait, agents stay connected",
         DatabaseState::Deleted => "its file is gone: see the log for how to rescue it before a restart",
+    };
+    match &running.database_error {
+        Some(error) => format!("{error}; {in_words}"),
+        None => in_words.to_owned(),
     }
 }
 

@@ -62,8 +62,10 @@ pub struct Status {
 pub enum DatabaseState {
     /// It answers.
     Ok,
-    /// It does not answer: its disk hangs.
+    /// It does not answer: its disk or its server hangs.
     Stalled,
+    /// It is not there, or does not do what it is asked.
+    Failing,
     /// Its file is no longer at its path.
     Deleted,
 }
@@ -89,6 +91,9 @@ pub struct RunningStatus {
     pub certificate_expires: Time,
     /// How the database is.
     pub database: DatabaseState,
+    /// What is wrong with it, if anything is.
+    #[serde(default)]
+    pub database_error: Option<String>,
     /// Requests are sent within so many milliseconds of what the poller cannot be told: `push.reconcile_interval`.
     pub reconcile_interval_ms: u64,
 }

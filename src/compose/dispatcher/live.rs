@@ -56,15 +56,19 @@ pub struct Live {
 }
 
 impl Live {
-    async fn database(&self) -> DatabaseState {
+    async fn database(&self) -> (DatabaseState, Option<String>) {
         let asked = self.poller.send(DescribeSystems(Some(Vec::new())));
         let poller = timeout(ACTOR_TIMEOUT, asked).await.ok().and_then(Result::ok);
-        if poller.is_some_and(|poller| poller.stalled.is_some()) {
-            return DatabaseState::Stalled;
+        if let Some(trouble) = poller.and_then(|poller| poller.store) {
+            let state = match trouble.stalled {
+                true => DatabaseState::Stalled,
+                false => DatabaseState::Failing,
+            };
+            return (state, Some(trouble.error));
         }
         match self.database_deleted.load(Ordering::Relaxed) {
-            true => DatabaseState::Deleted,
-            false => DatabaseState::Ok,
+            true => (DatabaseState::Deleted, None),
+            false => (DatabaseState::Ok, None),
         }
     }
 }
@@ -73,6 +77,7 @@ impl Live {
 impl RunningDispatcher for Live {
     async fn status(&self) -> RunningStatus {
         let (connections, logging_in) = self.roster.counts();
+        let (database, database_error) = self.database().await;
         let text = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect();
         RunningStatus {
             pid: std::process::id(),
@@ -82,7 +87,8 @@ impl RunningDispatcher for Live {
             registration: text(&self.registration),
             connections,
             logging_in,
-            database: self.database().await,
+            database,
+            database_error,
             certificate_expires: self.certificates.in_use().not_after.into(),
             reconcile_interval_ms: u64::try_from(self.reconcile_interval.as_millis()).unwrap_or(u64::MAX),
         }

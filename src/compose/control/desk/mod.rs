@@ -108,16 +108,11 @@ impl Desk {
     }
 
     async fn status(&self) -> Outcome {
-        let running = match &self.running {
+        let mut running = match &self.running {
             Some(running) => Some(running.status().await),
             None => None,
         };
-        let is_stalled = |running: &RunningStatus| running.database == DatabaseState::Stalled;
-        let systems = match running.as_ref().is_some_and(is_stalled) {
-            // What is known is said at once.
-            true => None,
-            false => Some(self.store.systems().await?),
-        };
+        let systems = self.systems_for_status(running.as_mut()).await?;
         let count = |counted: fn(&SystemRow) -> bool| {
             let systems = systems.as_ref()?;
             Some(systems.iter().filter(|system| counted(system)).count())
@@ -132,6 +127,28 @@ impl Desk {
                 .as_ref()
                 .map(|systems| systems.iter().map(|system| system.pending).sum()),
         })))
+    }
+
+    /// What is known is said, and at once, whatever the database does to a running dispatcher.
+    async fn systems_for_status(
+        &self,
+        running: Option<&mut RunningStatus>,
+    ) -> Result<Option<Vec<SystemRow>>, Rejection> {
+        if running
+            .as_ref()
+            .is_some_and(|running| running.database == DatabaseState::Stalled)
+        {
+            return Ok(None);
+        }
+        match (self.store.systems().await, running) {
+            (Ok(systems), _) => Ok(Some(systems)),
+            (Err(error), Some(running)) => {
+                running.database = DatabaseState::Failing;
+                running.database_error = Some(error.to_string());
+                Ok(None)
+            }
+            (Err(error), None) => Err(error.into()),
+        }
     }
 
     async fn add_system(&self, name: String) -> Outcome {

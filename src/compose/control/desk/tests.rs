@@ -32,6 +32,7 @@ impl RunningDispatcher for Recorder {
             logging_in: 0,
             certificate_expires: Timestamp::from_secs(2).into(),
             database: DatabaseState::Ok,
+            database_error: None,
             reconcile_interval_ms: 30_000,
         }
     }
