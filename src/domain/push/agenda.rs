@@ -31,10 +31,11 @@ pub use sessions::Arrival;
 use sessions::Arrivals;
 use walk::Walk;
 
-/// Pauses while the store fails.
+/// Pauses while the store fails. Short ones: it is one question of one process, and whoever waits is to wait no longer
+/// than the database is away.
 const STORE_BACKOFF: Backoff = Backoff {
     first: Duration::from_secs(1),
-    limit: Duration::from_secs(60),
+    limit: Duration::from_secs(5),
 };
 
 /// One use case of the store.
