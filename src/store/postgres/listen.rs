@@ -15,13 +15,13 @@ use crate::domain::backoff::Backoff;
 use crate::ports::store::StoreError;
 
 /// How often the connection is asked whether it is there: a server that is paused says nothing by itself.
-const ASK_EVERY: Duration = Duration::from_secs(30);
+const ASK_EVERY: Duration = Duration::from_secs(10);
 /// How long it may take to answer, and a new one to be made.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Pauses between attempts.
 const BACKOFF: Backoff = Backoff {
     first: Duration::from_secs(1),
-    limit: Duration::from_secs(30),
+    limit: Duration::from_secs(5),
 };
 
 /// Listens for as long as it is polled; a lost connection is made anew. What was missed meanwhile is looked for.
@@ -39,8 +39,9 @@ pub(super) async fn listen(connector: Connector, changed: Arc<Notify>, notified:
                 while hear(&mut connection).await.is_ok() {
                     wake();
                 }
+                // Whoever looks now meets the error, and tells it.
+                wake();
             }
-            // Use cases meet the same error, and tell it.
             Err(_) => failures += 1,
         }
         sleep(BACKOFF.after(failures.max(1))).await;
