@@ -17,6 +17,8 @@ use crate::store::postgres::PostgresStore;
 
 /// How often it says that this dispatcher is there. People and monitoring look at it.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// How soon it tries again after a failure, so that the row is right soon after the database is.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// Keeps the row.
 #[derive(Clone)]
@@ -25,6 +27,8 @@ pub struct DispatcherRowKeeper {
     jid: String,
     hostname: String,
     password: Secret,
+    /// What pauses are divided by: `push.pause_divisor`.
+    pause_divisor: u32,
 }
 
 impl DispatcherRowKeeper {
@@ -35,6 +39,7 @@ impl DispatcherRowKeeper {
     pub async fn begin(
         store: Arc<PostgresStore>,
         (jid, hostname): (String, &str),
+        pause_divisor: u32,
         (clock, entropy): (&dyn Clock, &dyn Entropy),
     ) -> Result<Self, ServeError> {
         let keeper = Self {
@@ -42,6 +47,7 @@ impl DispatcherRowKeeper {
             jid,
             hostname: hostname.to_owned(),
             password: password(entropy),
+            pause_divisor,
         };
         keeper.check_in().await?;
         let rows = keeper.store.dispatchers().await?;
@@ -61,7 +67,8 @@ impl DispatcherRowKeeper {
     async fn keep(&self) {
         let mut is_failing = false;
         loop {
-            tokio::time::sleep(INTERVAL).await;
+            let pause = if is_failing { RETRY } else { INTERVAL };
+            tokio::time::sleep(pause / self.pause_divisor).await;
             match self.check_in().await {
                 Ok(()) => is_failing = false,
                 Err(error) if !is_failing => {

@@ -213,7 +213,9 @@ async fn row(
     streams: &ServerConfig,
 ) -> Result<DispatcherRowKeeper, ServeError> {
     let (jid, hostname) = (dispatcher_jid(streams), settings.hostname.as_str());
-    DispatcherRowKeeper::begin(Arc::clone(store), (jid, hostname), (&SystemClock, &OsEntropy)).await
+    let pause_divisor = settings.push.pause_divisor.get();
+    let outside = (&SystemClock as _, &OsEntropy as _);
+    DispatcherRowKeeper::begin(Arc::clone(store), (jid, hostname), pause_divisor, outside).await
 }
 
 fn site(settings: &DispatcherSettings, live: &Live) -> Site {
