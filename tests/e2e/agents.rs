@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -69,9 +69,15 @@ impl Logged {
 
     /// Returns when this was logged, which may be before it is ready.
     pub fn start_until(site: &Site, event: &str, words: &str) -> Self {
-        let mut child = command(env!("CARGO_BIN_EXE_osa-dispatcher"))
-            .args(["serve", "--nodetach", "-v", "--config"])
-            .arg(site.config())
+        let mut dispatcher = command(env!("CARGO_BIN_EXE_osa-dispatcher"));
+        dispatcher.args(["serve", "--config"]).arg(site.config());
+        Self::run(&mut dispatcher, event, words)
+    }
+
+    /// The same, for `serve` with other arguments.
+    pub fn run(dispatcher: &mut Command, event: &str, words: &str) -> Self {
+        let mut child = dispatcher
+            .args(["--nodetach", "-v"])
             .env("OSA_LOG_FORMAT", "json")
             .stderr(Stdio::piped())
             .spawn()
@@ -114,6 +120,12 @@ impl Logged {
             "{event}: {:?}",
             self.seen
         );
+    }
+
+    /// Everything that was logged so far.
+    pub fn so_far(&mut self) -> &[Value] {
+        self.seen.extend(self.log.try_iter());
+        &self.seen
     }
 
     /// Returns at the next record of this event that contains these words.

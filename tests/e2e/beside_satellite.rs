@@ -34,13 +34,17 @@ pub struct BesideSatellite {
 
 /// A site that knows a Satellite's database, in which nothing is ours yet; and where agents connect.
 fn configured(database: &Database, push: &str, hurry: u32) -> (Site, SocketAddr) {
+    configured_with(database, database.socket.to_str().unwrap(), push, hurry)
+}
+
+fn configured_with(database: &Database, host: &str, push: &str, hurry: u32) -> (Site, SocketAddr) {
     let site = Site::initialised();
     let xmpp = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let (data, host, name) = (site.path("data"), &database.socket, &database.name);
+    let (data, name, port) = (site.path("data"), &database.name, database.port);
     let lease = 60_000 / hurry;
     let text = format!(
         "hostname = \"localhost\"\ndata_dir = {data:?}\ndeployment = \"satellite\"\n\
-         [postgres]\nhost = {host:?}\nname = {name:?}\nuser = {OWNER:?}\n[xmpp]\nlisten = [\"{xmpp}\"]\n\
+         [postgres]\nhost = {host:?}\nport = {port}\nname = {name:?}\nuser = {OWNER:?}\n[xmpp]\nlisten = [\"{xmpp}\"]\n\
          [push]\npause_divisor = {hurry}\nlease = \"{lease}ms\"\n{push}\n"
     );
     fs::write(site.config(), text).unwrap();
@@ -59,13 +63,25 @@ impl BesideSatellite {
 
     /// With all pauses divided by this.
     pub fn paced(migrate: &[&str], push: &str, hurry: u32) -> Self {
-        let database = Arc::new(Database::satellite());
-        let (site, xmpp) = configured(&database, push, hurry);
+        let database = Database::satellite();
+        let host = database.socket.display().to_string();
+        Self::on(database, &host, migrate, push, hurry)
+    }
+
+    /// On this database, which the dispatcher finds at this host.
+    pub fn on(database: Database, host: &str, migrate: &[&str], push: &str, hurry: u32) -> Self {
+        let database = Arc::new(database);
+        let (site, xmpp) = configured_with(&database, host, push, hurry);
         let config = site.config();
         let line = migrate.iter().copied().chain(["--config", config.to_str().unwrap()]);
         let migrated = crate::site::run(line);
         assert_eq!(migrated.code, Some(0), "{migrated:?}");
         let log = Logged::start(&site);
+        Self::around((site, log), database, xmpp, hurry)
+    }
+
+    /// With a dispatcher that runs.
+    pub fn around((site, log): (Site, Logged), database: Arc<Database>, xmpp: SocketAddr, hurry: u32) -> Self {
         let https = satellite_httpd::serve(&database, &site.path("data/tls"));
         Self {
             site,
@@ -83,7 +99,7 @@ impl BesideSatellite {
     }
 
     /// What the web interface shows as OSA status.
-    fn state(&self, system: &str) -> String {
+    pub fn state(&self, system: &str) -> String {
         self.database.query(&format!(
             "SELECT s.label FROM rhnPushClient c JOIN rhnPushClientState s ON s.id = c.state_id \
                JOIN rhnServer r ON r.id = c.server_id WHERE r.name = '{system}'"
@@ -166,16 +182,7 @@ impl Deployment for BesideSatellite {
     }
 
     fn schedule(&self, systems: &[&str]) -> i64 {
-        let names: Vec<String> = systems.iter().map(|name| format!("'{name}'")).collect();
-        let id = self.database.query(&format!(
-            "WITH added AS (INSERT INTO rhnAction (id, action_type, name, earliest_action) \
-               VALUES (nextval('rhn_event_id_seq'), 30, 'check', current_timestamp) RETURNING id), \
-             rows AS (INSERT INTO rhnServerAction (server_id, action_id, status) \
-               SELECT s.id, added.id, 0 FROM added, rhnServer s WHERE s.name IN ({}) RETURNING action_id) \
-             SELECT id FROM added",
-            names.join(", ")
-        ));
-        id.parse().unwrap()
+        self.schedule_at(systems, "current_timestamp")
     }
 
     fn states(&self, action: i64) -> Vec<String> {
@@ -183,7 +190,23 @@ impl Deployment for BesideSatellite {
     }
 }
 
-fn online(beside: &mut BesideSatellite, name: &str) -> (Identity, ExistingAgent) {
+impl BesideSatellite {
+    /// Makes an action due on these systems at this SQL expression; its number.
+    pub fn schedule_at(&self, systems: &[&str], at: &str) -> i64 {
+        let names: Vec<String> = systems.iter().map(|name| format!("'{name}'")).collect();
+        let id = self.database.query(&format!(
+            "WITH added AS (INSERT INTO rhnAction (id, action_type, name, earliest_action) \
+               VALUES (nextval('rhn_event_id_seq'), 30, 'check', {at}) RETURNING id), \
+             rows AS (INSERT INTO rhnServerAction (server_id, action_id, status) \
+               SELECT s.id, added.id, 0 FROM added, rhnServer s WHERE s.name IN ({}) RETURNING action_id) \
+             SELECT id FROM added",
+            names.join(", ")
+        ));
+        id.parse().unwrap()
+    }
+}
+
+pub fn online(beside: &mut BesideSatellite, name: &str) -> (Identity, ExistingAgent) {
     let identity = beside.add(name);
     let agent = pushable(beside, identity.clone());
     (identity, agent)

@@ -29,6 +29,9 @@ mod demo;
 #[cfg(feature = "dispatcher")]
 mod deployment;
 #[cfg(feature = "dispatcher")]
+#[path = "../store/postgres/disk.rs"]
+mod disk;
+#[cfg(feature = "dispatcher")]
 mod dispatcher_rows;
 #[cfg(feature = "dispatcher")]
 mod endurance;
@@ -40,6 +43,10 @@ mod existing_logins;
 #[cfg(feature = "dispatcher")]
 mod names;
 #[cfg(feature = "dispatcher")]
+#[expect(clippy::expect_used, reason = "shared with the tests of the store")]
+#[path = "../store/postgres/private_server.rs"]
+mod private_server;
+#[cfg(feature = "dispatcher")]
 mod pushes;
 #[cfg(feature = "dispatcher")]
 mod rhn_check;
@@ -48,8 +55,12 @@ mod satellite;
 #[cfg(feature = "dispatcher")]
 mod satellite_agents;
 #[cfg(feature = "dispatcher")]
+mod satellite_faults;
+#[cfg(feature = "dispatcher")]
 mod satellite_httpd;
 #[cfg(feature = "dispatcher")]
 mod satellite_kills;
+#[cfg(feature = "dispatcher")]
+mod satellite_scene;
 #[cfg(feature = "dispatcher")]
 mod site;
