@@ -63,4 +63,6 @@ mod satellite_kills;
 #[cfg(feature = "dispatcher")]
 mod satellite_scene;
 #[cfg(feature = "dispatcher")]
+mod satellite_starts;
+#[cfg(feature = "dispatcher")]
 mod site;
