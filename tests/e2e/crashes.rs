@@ -9,7 +9,7 @@ use crate::site::Site;
 const RESTARTS: usize = 10;
 
 /// Asks the dispatcher through its control socket to let this actor panic.
-fn crash(site: &Site, actor: &str) {
+pub fn crash(site: &Site, actor: &str) {
     let request = format!("{{\"version\":1,\"request\":{{\"crash\":{{\"actor\":\"{actor}\"}}}}}}");
     let socket = site.path("data").join("control.sock");
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -22,6 +22,7 @@ fn stop(mut scene: Scene) {
     scene.server.stop();
     scene.is_told("cannot be reached");
     scene.agent_leaves();
+    scene.agent_comes();
 
     scene.server.launch();
 
@@ -61,6 +62,23 @@ fn paused_server_is_waited_for() {
     outlast_deadlines();
 
     scene.server.pause(false);
+
+    scene.is_well_again(&due, &[]);
+}
+
+/// A new poller knows nobody, and cannot ask for anybody's record.
+#[cfg(debug_assertions)]
+#[test]
+fn poller_that_panics_while_the_server_is_away_costs_no_session() {
+    let mut scene = scene(LOOKING);
+    let due = scene.schedule_before();
+    scene.server.stop();
+    scene.is_told("cannot be reached");
+    crate::crashes::crash(&scene.beside.site, "poller");
+    scene.is_told("cannot be reached");
+    scene.agent_leaves();
+
+    scene.server.launch();
 
     scene.is_well_again(&due, &[]);
 }

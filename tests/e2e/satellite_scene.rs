@@ -32,6 +32,8 @@ const LINES_MAX: usize = 8;
 pub struct Scene {
     existing: Vec<ExistingAgent>,
     leaving: Option<ExistingAgent>,
+    coming: Identity,
+    come: Option<ExistingAgent>,
     osad: (Home, Process),
     pub beside: BesideSatellite,
     pub server: PrivateServer,
@@ -94,6 +96,7 @@ impl Scene {
             let identity = added(&beside, name);
             pushable(&mut beside, identity)
         });
+        let coming = added(&beside, "coming");
         let home = home(&beside, "new");
         let osad = home.start();
         beside.log.wait_for("step_recorded", "Online(true)");
@@ -102,6 +105,8 @@ impl Scene {
         let mut scene = Self {
             leaving: existing.pop(),
             existing,
+            coming,
+            come: None,
             osad: (home, osad),
             beside,
             server,
@@ -158,6 +163,18 @@ impl Scene {
         self.leaving.take().unwrap().interrupt();
     }
 
+    /// While the database fails, an agent comes, again and again; said once.
+    pub fn agent_comes(&mut self) {
+        let mut agent = ExistingAgent::start(self.coming.clone());
+        for _ in 0..3 {
+            agent.wait_for(|event| matches!(event, Event::Lost(_)));
+        }
+        self.come = Some(agent);
+        let loud = self.loud();
+        let lines = loud.lines().filter(|line| line.contains("account_read_failed"));
+        assert_eq!(lines.count(), 1, "{loud}");
+    }
+
     /// After the fault: nothing was lost, everything is as it should be, and pushes go on.
     pub fn is_well_again(&mut self, due: &Due, meanwhile: &[i64]) {
         assert_eq!(self.said("store_recovered"), 0, "{}", self.loud());
@@ -168,6 +185,11 @@ impl Scene {
         wait_until("who left is shown as offline", || {
             self.beside.state("leaving") == "offline"
         });
+        if let Some(agent) = &mut self.come {
+            agent.wait_for(|event| *event == Event::Available);
+            let action = self.beside.schedule(&["coming"]);
+            self.is_carried_out(action);
+        }
         let after = self.schedule("current_timestamp");
         self.is_carried_out(after);
         self.is_settled();
@@ -175,7 +197,8 @@ impl Scene {
         wait_until("no request is open", || self.query(open) == "0");
         let status = self.status();
         assert_eq!(status["running"]["database"], "ok", "{status}");
-        assert_eq!(status["online"], STAYING.len(), "{status}");
+        let online = STAYING.len() + usize::from(self.come.is_some());
+        assert_eq!(status["online"], online, "{status}");
         self.nobody_reconnected();
         self.little_was_said();
     }
@@ -200,7 +223,7 @@ impl Scene {
             wait_until("it is shown as online", || self.beside.state(name) == "online");
         }
         let online = "SELECT count(*) FROM osa_push WHERE online AND server_id IN \
-             (SELECT id::bigint FROM rhnServer WHERE name <> 'leaving')";
+             (SELECT id::bigint FROM rhnServer WHERE name NOT IN ('leaving', 'coming'))";
         assert_eq!(self.query(online), STAYING.len().to_string());
         let now = self.query("SELECT current_timestamp");
         let row = format!("SELECT jabber_id, hostname FROM rhnPushDispatcher WHERE last_checkin > '{now}'");
@@ -216,7 +239,10 @@ impl Scene {
         }
         let log = fs::read_to_string(self.osad.0.path("log")).unwrap();
         assert!(!log.contains("connection_lost"), "{log}");
-        assert_eq!(self.said("session_closed"), 1, "only of the agent that left");
+        let records = self.beside.log.so_far()[self.calm..].iter();
+        // At debug, if it had not logged in.
+        let sessions = records.filter(|record| record["event"] == "session_closed" && record["level"] == "INFO");
+        assert_eq!(sessions.count(), 1, "only of the agent that left");
     }
 
     /// How often this was logged since the fault began.

@@ -19,6 +19,8 @@ use crate::domain::push::client::AgentKind;
 const TRIES: usize = 2;
 /// Pause between tries; longer than a supervisor's longest pause before a restart.
 const RETRY_PAUSE: Duration = Duration::from_secs(3);
+/// Pause between questions to a database that fails: the session has nothing else to do.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
 /// How long a receiver may be too busy.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -191,14 +193,15 @@ async fn reopen(
     system: SystemId,
     kind: AgentKind,
 ) -> Result<(), Undelivered> {
-    let client = match parts.registrations.client_of_system(system).await {
-        Ok(Some(client)) => client,
-        // The registration is gone, so there is nobody to be pushed.
-        Ok(None) => return Ok(()),
-        Err(error) => {
-            tracing::warn!(event = "client_read_failed", system_id = system.0, error = %error);
-            return Err(Undelivered);
+    let client = loop {
+        match parts.registrations.client_of_system(system).await {
+            Ok(Some(client)) => break client,
+            // The registration is gone, so there is nobody to be pushed.
+            Ok(None) => return Ok(()),
+            // Whatever befalls the database, the connection stays.
+            Err(error) => parts.complaints.client_not_read(&error),
         }
+        tokio::time::sleep(STORE_PAUSE).await;
     };
     let opened = SessionOpened {
         system,

@@ -13,6 +13,7 @@
 //! flight, and a slow dispatcher slows its clients instead of filling its memory. It is never restarted, since its
 //! socket is gone with it; its parent cleans up after it.
 
+mod complaints;
 mod delivery;
 mod messages;
 mod pump;
@@ -27,6 +28,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use minidom::Element;
 use tokio::sync::Semaphore;
 
+pub use complaints::Complaints;
 pub use messages::{Audience, EndCause, SessionOrder};
 
 use self::delivery::Notices;
@@ -78,6 +80,8 @@ pub struct SessionParts {
     pub handshakes: Arc<Semaphore>,
     /// Derivations of password verifiers at once.
     pub derivations: Arc<Semaphore>,
+    /// What they say of a database that fails.
+    pub complaints: Complaints,
 }
 
 /// The actor of one connection; see the [module](self).

@@ -74,7 +74,7 @@ impl Session {
                 Ok(Some(client)) => session.move_to(client, event, ctx),
                 // The registration went while it was read.
                 Ok(None) => {}
-                Err(error) => tracing::warn!(event = "client_read_failed", error = %error),
+                Err(error) => session.parts.complaints.client_not_read(&error),
             }
             session.resume(ctx);
         }));
@@ -113,7 +113,7 @@ async fn read_verifiers(parts: &SessionParts, username: &AccountName) -> Answer 
         Ok(Some(account)) => account,
         Ok(None) => return Answer::Verifiers(None),
         Err(error) => {
-            tracing::warn!(event = "account_read_failed", account = username.as_str(), error = %error);
+            parts.complaints.account_not_read(username.as_str(), &error);
             return Answer::Unavailable;
         }
     };
@@ -149,7 +149,7 @@ async fn create_account(parts: &SessionParts, username: &AccountName, password: 
         }
         Err(StoreError::Exists { .. }) => Answer::Taken,
         Err(error) => {
-            tracing::warn!(event = "account_create_failed", account = username.as_str(), error = %error);
+            parts.complaints.account_not_created(username.as_str(), &error);
             Answer::Unavailable
         }
     }
@@ -190,7 +190,7 @@ async fn answer_client(parts: Arc<SessionParts>, question: dispatcher_talk::Ques
         }
     };
     answer.unwrap_or_else(|error| {
-        tracing::warn!(event = "client_read_failed", error = %error);
+        parts.complaints.client_not_read(&error);
         Vec::new()
     })
 }

@@ -13,7 +13,7 @@ use super::housekeeping::Housekeeping;
 use crate::actors::endpoint::Endpoint;
 use crate::actors::poller::{Poller, PollerParts};
 use crate::actors::router::Router;
-use crate::actors::session::SessionParts;
+use crate::actors::session::{Complaints, SessionParts};
 use crate::actors::supervision::{ChildSpec, GaveUp, Intensity, LiveAddr, Policy, Supervisor};
 use crate::actors::tls_supervisor::{Roster, TlsParts, TlsSupervisor};
 use crate::compose::control::server::ControlServer;
@@ -212,6 +212,7 @@ fn tls_supervisor(
         poller: addresses.poller.recipient(),
         handshakes: Arc::new(Semaphore::new(HANDSHAKE_TURNS)),
         derivations: Arc::new(Semaphore::new(cores())),
+        complaints: Complaints::default(),
     };
     let parts = TlsParts {
         certificates: adapters.certificates,

@@ -7,8 +7,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use osa::actors::poller::messages::{SessionEvent, SessionOpened};
 use osa::actors::router::Router;
-use osa::actors::session::Audience;
-use osa::actors::session::SessionParts;
+use osa::actors::session::{Audience, Complaints, SessionParts};
 use osa::actors::supervision::{
     ChildSpec, Crash, ExitGuard, GaveUp, Intensity, LiveAddr, Policy, Shutdown, StopChildren, Supervisor,
 };
@@ -167,6 +166,7 @@ impl Dispatcher {
                 poller: poller.recipient(),
                 handshakes: Arc::new(Semaphore::new(4)),
                 derivations: Arc::new(Semaphore::new(2)),
+                complaints: Complaints::default(),
             }),
             arbiters: vec![Arbiter::current()],
         };
