@@ -65,7 +65,7 @@ pub struct ActionRow {
     pub remaining_tries: i64,
     /// The result in words.
     pub result: Option<String>,
-    /// Times of the last request that covered it.
+    /// Times of the request that ended it, or else of the last that covered it.
     pub trace: RequestTrace,
 }
 

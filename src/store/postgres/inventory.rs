@@ -15,7 +15,7 @@ use super::work::millis;
 use crate::domain::ids::{ActionId, SystemId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::ports::inventory::{ActionFilter, ActionRow, Explanation, Inventory, NewAction, SystemRow};
+use crate::ports::inventory::{ActionFilter, ActionRow, ActionStatus, Explanation, Inventory, NewAction, SystemRow};
 use crate::ports::store::StoreError;
 use crate::store::rows::{status_id, status_of};
 
@@ -92,7 +92,7 @@ async fn systems(
 ) -> Result<Vec<SystemRow>, Failure> {
     let last_message = millis("c.last_message_time");
     let query = statement::<SystemTypes>(format!(
-        "SELECT s.id::bigint, s.name, c.jabber_id, coalesce(state.label = 'online', FALSE), {last_message}, \
+        "SELECT s.id::bigint, coalesce(s.name, ''), c.jabber_id, coalesce(state.label = 'online', FALSE), {last_message}, \
            (SELECT count(*) FROM rhnServerAction sa WHERE sa.server_id = s.id AND sa.status IN (0, 1)) \
          FROM rhnServer s LEFT JOIN rhnPushClient c ON c.server_id = s.id \
          LEFT JOIN rhnPushClientState state ON state.id = c.state_id {only}"
@@ -122,7 +122,9 @@ type RowTypes = (
     (BigInt, Nullable<Text>),
 );
 
-/// Lists actions, newest first. The conditions are written as needed: one that is always true would hide the index of
+/// Lists actions, newest first. One without a name has that of its type.
+///
+/// The conditions are written as needed: one that is always true would hide the index of
 /// one that is not.
 async fn actions(connection: &mut AsyncPgConnection, filter: &ActionFilter) -> Result<Vec<ActionRow>, Failure> {
     let rows: Vec<Row> = listing(filter).load(connection).await?;
@@ -131,19 +133,23 @@ async fn actions(connection: &mut AsyncPgConnection, filter: &ActionFilter) -> R
         let (id, system, system_name, name, status) = ids;
         let (created, earliest, picked_up, completed) = times;
         let (id, system) = (ActionId(id), SystemId(system));
+        let status = status_of(status).ok_or(Failure::Unreadable)?;
+        // One that was rescheduled may have the time of its last end still.
+        let is_over = matches!(status, ActionStatus::Completed | ActionStatus::Failed);
+        let ended = completed.filter(|_| is_over);
         told.push(ActionRow {
             id,
             system,
             system_name,
             name,
-            status: status_of(status).ok_or(Failure::Unreadable)?,
+            status,
             created: Timestamp::from_millis(created),
             earliest: Timestamp::from_millis(earliest),
             picked_up: picked_up.map(Timestamp::from_millis),
             completed: completed.map(Timestamp::from_millis),
             remaining_tries,
             result,
-            trace: last_trace(connection, system, id).await?,
+            trace: last_trace(connection, system, id, ended).await?,
         });
     }
     Ok(told)
@@ -153,10 +159,10 @@ fn listing(filter: &ActionFilter) -> Statement<RowTypes> {
     let (created, earliest) = (millis("sa.created"), millis("a.earliest_action"));
     let (picked_up, completed) = (millis("sa.pickup_time"), millis("sa.completion_time"));
     let mut text = format!(
-        "SELECT sa.action_id::bigint, sa.server_id::bigint, s.name, a.name, sa.status::bigint, {created}, {earliest}, \
-           {picked_up}, {completed}, coalesce(sa.remaining_tries, 0)::bigint, sa.result_msg \
+        "SELECT sa.action_id::bigint, sa.server_id::bigint, coalesce(s.name, ''), coalesce(a.name, t.name), \
+           sa.status::bigint, {created}, {earliest}, {picked_up}, {completed}, coalesce(sa.remaining_tries, 0)::bigint, sa.result_msg \
          FROM rhnServerAction sa JOIN rhnAction a ON a.id = sa.action_id JOIN rhnServer s ON s.id = sa.server_id \
-         WHERE TRUE"
+         JOIN rhnActionType t ON t.id = a.action_type WHERE TRUE"
     );
     let mut lists = Vec::new();
     if let Some(system) = filter.system {

@@ -108,17 +108,30 @@ pub(super) async fn explain(
     })
 }
 
-/// The last request that covered an action.
+/// The request that ended an action, or else the last that covered it.
+///
+/// The Satellite says when it ended, and an agent reports the end of its check after that: so it was the first run to
+/// end from then on, or the one under way. Nothing claimed later had to do with it. What was sent again while the
+/// report of an earlier run was on its way ends later. Existing agents report nothing: there it is the last request
+/// before the end.
 pub(super) async fn last_trace(
     connection: &mut AsyncPgConnection,
     system: SystemId,
     action: ActionId,
+    ended: Option<i64>,
 ) -> Result<RequestTrace, Failure> {
     let times = statement::<TimeTypes>(
         "SELECT r.number, r.claimed_at, r.sent_at, r.answered_at, r.started_at, r.ended_at \
          FROM osa_request_action c JOIN osa_request r ON r.server_id = c.server_id AND r.number = c.number \
-         WHERE c.server_id = ? AND c.action_id = ? ORDER BY c.number DESC LIMIT 1",
+         CROSS JOIN (SELECT ? AS ended) action \
+         WHERE c.server_id = ? AND c.action_id = ? \
+         ORDER BY CASE WHEN r.claimed_at > action.ended THEN 3 \
+             WHEN r.state = 'finished' AND r.ended_at >= action.ended THEN 0 \
+             WHEN r.state = 'started' AND r.started_at <= action.ended THEN 1 ELSE 2 END, \
+           CASE WHEN r.state = 'finished' AND r.ended_at >= action.ended THEN r.ended_at END, \
+           c.number DESC LIMIT 1",
     )
+    .bind(ended)
     .bind(system)
     .bind(action)
     .get_result::<Times>(connection)

@@ -4,6 +4,7 @@ use osa::domain::ids::{ActionId, SystemId};
 use osa::domain::push::client::RunEnd;
 use osa::domain::push::request::{LossReason, RequestState, Step};
 use osa::domain::secret::Secret;
+use osa::domain::time::Timestamp;
 use osa::ports::inventory::{ActionFilter, ActionStatus, NewAction};
 use osa::ports::store::{Store, StoreError};
 
@@ -213,6 +214,15 @@ pub async fn explanation_tells_the_requests(store: &dyn Store) {
 }
 
 pub async fn completed_action_shows_the_request_that_completed_it(store: &dyn Store) {
+    // The report of the run is what completes it.
+    completed_action_shows_its_request(store, async |_, _, _| {}).await;
+}
+
+/// Whoever else completes actions does so when a check reports, before it ends.
+pub async fn completed_action_shows_its_request(
+    store: &dyn Store,
+    complete: impl AsyncFn(ActionId, SystemId, Timestamp),
+) {
     let system = registered(store, "a").await;
     let action = scheduled(store, &[system], "one").await;
     answered(store, system, 1, 0).await;
@@ -220,6 +230,7 @@ pub async fn completed_action_shows_the_request_that_completed_it(store: &dyn St
     answered(store, system, 2, 2).await;
 
     // The run of the first request is reported while the second one is on its way, and covers what that one covers.
+    complete(action, system, at(4)).await;
     record(store, system, 4, [report(1, 1, RunEnd::Exited(0))]).await;
     record(store, system, 9, [report(2, 2, RunEnd::Exited(0))]).await;
 

@@ -12,6 +12,7 @@ mod private_server;
 mod satellite;
 mod site;
 mod tls;
+mod traces;
 
 use osa::domain::ids::SystemId;
 use osa::domain::push::request::{Entry, Step};
