@@ -9,7 +9,7 @@ use crate::compose::dispatcher::postgres_options;
 use crate::net::control::ControlError;
 use crate::settings::database::Deployment;
 use crate::settings::dispatcher::DispatcherSettings;
-use crate::store::postgres::administration;
+use crate::store::postgres::{Triggers, administration};
 
 /// What was done.
 #[derive(serde::Serialize)]
@@ -21,6 +21,8 @@ struct Migrated {
     tables_removed: bool,
     triggers: Option<&'static str>,
 }
+
+const OUTDATED: &str = "outdated";
 
 pub fn migrate(args: &MigrateArgs) -> Done {
     let settings = settings(&args.plain.config)?;
@@ -58,6 +60,9 @@ async fn perform(args: &MigrateArgs, settings: &DispatcherSettings) -> Result<Mi
     if args.install_notify {
         administration::install_notify(options).await?;
         migrated.triggers = Some("installed");
+    } else if administration::triggers(options).await? == Triggers::Outdated {
+        // They are on the Satellite's tables: nothing is put there that was not asked for.
+        migrated.triggers = Some(OUTDATED);
     }
     Ok(migrated)
 }
@@ -77,7 +82,13 @@ impl Migrated {
             (false, true, 0) => Some("tables are up to date".to_owned()),
             (false, true, _) => Some("tables are made".to_owned()),
         };
-        let triggers = self.triggers.map(|done| format!("triggers are {done}"));
+        let triggers = self.triggers.map(|done| match done {
+            OUTDATED => {
+                "triggers are not of this version, or not complete: run osa-dispatcher migrate --install-notify"
+                    .to_owned()
+            }
+            done => format!("triggers are {done}"),
+        });
         let said: Vec<String> = tables.into_iter().chain(triggers).collect();
         format!("database {}: {}", self.database, said.join(", "))
     }

@@ -15,7 +15,7 @@ use crate::ports::file_error::FileError;
 use crate::ports::store::Store;
 use crate::settings::database::{Deployment, PostgresSettings, SslMode};
 use crate::settings::dispatcher::DispatcherSettings;
-use crate::store::postgres::{self, PostgresOptions, PostgresStore, ServerAddress};
+use crate::store::postgres::{self, PostgresOptions, PostgresStore, ServerAddress, Triggers};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 
 /// Where PostgreSQL's Unix socket is: as distributions build it, and as it is by itself.
@@ -77,7 +77,12 @@ impl Database {
     async fn satellites(settings: &DispatcherSettings) -> Result<Self, ServeError> {
         let store = Arc::new(PostgresStore::open(&postgres_options(settings)).await?);
         make_data_dir(&settings.data_dir)?;
-        tracing::info!(event = "satellite_database_opened", database = %store.label(), triggers = store.has_triggers());
+        let triggers = store.triggers();
+        tracing::info!(event = "satellite_database_opened", database = %store.label(), triggers = triggers.as_str());
+        if triggers == Triggers::Outdated {
+            let remedy = "not of this version, or not complete: run osa-dispatcher migrate --install-notify";
+            tracing::warn!(event = "triggers_outdated", database = %store.label(), remedy);
+        }
         Ok(Self {
             changes: store.changes(),
             file: None,

@@ -4,7 +4,7 @@ use diesel_async::AsyncPgConnection;
 
 use super::connect::Connector;
 use super::dispatchers;
-use super::migrations;
+use super::migrations::{self, Triggers};
 use super::options::PostgresOptions;
 use super::pool::{Access, Pool, Work};
 use crate::domain::dispatcher_rows::DispatcherRow;
@@ -72,6 +72,14 @@ pub async fn remove_dispatcher(options: &PostgresOptions, row: &DispatcherRow) -
         Box::pin(async move { dispatchers::remove(connection, &row).await })
     })
     .await
+}
+
+/// Which triggers are there.
+///
+/// # Errors
+/// Why there is no connection.
+pub async fn triggers(options: &PostgresOptions) -> Result<Triggers, StoreError> {
+    once(options, |connection| Box::pin(migrations::triggers(connection))).await
 }
 
 async fn once<T: Send + 'static>(

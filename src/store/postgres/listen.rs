@@ -1,7 +1,6 @@
 //! Being woken by the database.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
@@ -11,6 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::connect::Connector;
 use super::failure::Failure;
+use super::hints::Hints;
 use crate::domain::backoff::Backoff;
 use crate::ports::store::StoreError;
 
@@ -24,23 +24,45 @@ const BACKOFF: Backoff = Backoff {
     limit: Duration::from_secs(5),
 };
 
+/// Where what was heard is kept until somebody looks, and who is woken for it.
+#[derive(Clone, Default)]
+pub(super) struct Ear {
+    pub(super) changed: Arc<Notify>,
+    hints: Arc<Mutex<Hints>>,
+}
+
+impl Ear {
+    /// What was heard since the last time.
+    pub(super) fn take_hints(&self) -> Hints {
+        self.tell(std::mem::take)
+    }
+
+    fn hear(&self, change: impl FnOnce(&mut Hints)) {
+        self.tell(change);
+        self.changed.notify_one();
+    }
+
+    fn tell<T>(&self, change: impl FnOnce(&mut Hints) -> T) -> T {
+        change(&mut self.hints.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Listens for as long as it is polled; a lost connection is made anew. What was missed meanwhile is looked for.
-pub(super) async fn listen(connector: Connector, changed: Arc<Notify>, notified: Arc<AtomicBool>) {
-    let wake = || {
-        notified.store(true, Ordering::Release);
-        changed.notify_one();
-    };
+///
+/// It is never in a transaction, and takes what comes at once: a listener that does neither keeps PostgreSQL's queue of
+/// notifications from being emptied, and a full one fails the transactions of all who notify.
+pub(super) async fn listen(connector: Connector, ear: Ear) {
     let mut failures = 0;
     loop {
         match begin(&connector).await {
             Ok(mut connection) => {
                 failures = 0;
-                wake();
-                while hear(&mut connection).await.is_ok() {
-                    wake();
+                ear.hear(Hints::miss);
+                while let Ok(payload) = hear(&mut connection).await {
+                    ear.hear(|hints| hints.hear(&payload));
                 }
                 // Whoever looks now meets the error, and tells it.
-                wake();
+                ear.hear(Hints::miss);
             }
             Err(_) => failures += 1,
         }
@@ -62,12 +84,12 @@ async fn begin(connector: &Connector) -> Result<AsyncPgConnection, StoreError> {
     timeout(PATIENCE, begin).await.unwrap_or(Err(timed_out))
 }
 
-/// Waits for a notification; those that came together count as one.
-async fn hear(connection: &mut AsyncPgConnection) -> Result<(), ()> {
+/// Waits for a notification; its payload.
+async fn hear(connection: &mut AsyncPgConnection) -> Result<String, ()> {
     loop {
         let heard = timeout(ASK_EVERY, Box::pin(connection.notifications_stream()).next()).await;
         match heard {
-            Ok(Some(Ok(_))) => return Ok(()),
+            Ok(Some(Ok(notification))) => return Ok(notification.payload),
             Ok(Some(Err(_)) | None) => return Err(()),
             Err(_) => {
                 let answered = timeout(PATIENCE, connection.batch_execute("SELECT 1")).await;

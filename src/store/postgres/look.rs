@@ -20,58 +20,96 @@ const IDS_MAX: i64 = 50_000;
 impl PostgresStore {
     /// Everything that changed, as far as it is time to know.
     pub(super) async fn look(&self) -> Result<Changes, StoreError> {
-        let notified = self.take_notified();
-        let mut systems = self.new_actions().await?;
-        systems.extend(self.moved_actions().await?);
-        systems.sort_unstable();
-        systems.dedup();
-        let (renewed, pinged) = self.renewed_clients(notified).await?;
+        let hints = self.take_hints();
+        self.watch().hint(&hints);
+        self.look_at_actions().await?;
+        self.compare_hinted().await?;
+        self.compare_next().await?;
+        let (renewed, pinged) = self.look_at_clients().await?;
+        self.wake_for_what_is_left();
         Ok(Changes {
-            systems,
+            systems: self.watch().take_changed(),
             renewed,
             pinged,
         })
     }
 
-    async fn new_actions(&self) -> Result<Vec<SystemId>, StoreError> {
+    /// New actions, and those that triggers named.
+    async fn look_at_actions(&self) -> Result<(), StoreError> {
         let watermark = self.watch().watermark();
         let ids = self
             .run(Access::Read, move |connection| {
                 Box::pin(actions_above(connection, watermark))
             })
             .await?;
-        let asked = self.watch().actions_seen(&ids, Instant::now());
+        let mut asked = self.watch().actions_seen(&ids, Instant::now());
+        let hinted = self.watch().hinted.take_actions();
+        asked.extend(&hinted);
+        asked.sort_unstable();
+        asked.dedup();
         if asked.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let wanted = asked.clone();
-        let rows = self
-            .run(Access::Read, move |connection| {
-                Box::pin(systems_of(connection, wanted.clone()))
-            })
-            .await?;
-        Ok(self.watch().actions_counted(&asked, &rows, Instant::now()))
+        let rows = self.run(Access::Read, move |connection| {
+            Box::pin(systems_of(connection, wanted.clone()))
+        });
+        let rows = rows.await.inspect_err(|_| {
+            self.watch().hinted.put_actions_back(hinted.clone());
+        })?;
+        let mut watch = self.watch();
+        let new = watch.actions_counted(&asked, &rows, Instant::now());
+        watch.named(new);
+        let named = rows.iter().filter(|(action, _)| hinted.binary_search(action).is_ok());
+        watch.named(named.map(|(_, system)| SystemId(*system)));
+        Ok(())
     }
 
-    async fn moved_actions(&self) -> Result<Vec<SystemId>, StoreError> {
+    /// The pending rows of systems that triggers named.
+    async fn compare_hinted(&self) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let asked = self.watch().hinted.take_systems(began);
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let marks = self.marks(&asked).await.inspect_err(|_| {
+            self.watch().hinted.put_systems_back(asked.clone());
+        })?;
+        let mut watch = self.watch();
+        watch.hinted.looked(began, Instant::now());
+        let changed = watch.compared(&asked, &marks);
+        watch.changed(changed);
+        Ok(())
+    }
+
+    /// The pending rows of the systems whose turn it is.
+    async fn compare_next(&self) -> Result<(), StoreError> {
         let began = Instant::now();
         let asked = self.watch().next_sweep(began);
         if asked.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
-        let wanted = asked.clone();
-        let marks = self
-            .run(Access::Read, move |connection| {
-                Box::pin(marks_of(connection, wanted.clone()))
-            })
-            .await?;
-        Ok(self.watch().swept(&asked, &marks, began, Instant::now()))
+        let marks = self.marks(&asked).await?;
+        let mut watch = self.watch();
+        let changed = watch.swept(&asked, &marks, began, Instant::now());
+        watch.changed(changed);
+        Ok(())
     }
 
-    async fn renewed_clients(&self, notified: bool) -> Result<(Vec<SystemId>, Vec<SystemId>), StoreError> {
-        let Some(known) = self.watch().next_clients(notified, Instant::now()) else {
+    async fn marks(&self, systems: &[SystemId]) -> Result<Vec<(i64, i64)>, StoreError> {
+        let wanted = systems.to_vec();
+        self.run(Access::Read, move |connection| {
+            Box::pin(marks_of(connection, wanted.clone()))
+        })
+        .await
+    }
+
+    async fn look_at_clients(&self) -> Result<(Vec<SystemId>, Vec<SystemId>), StoreError> {
+        let began = Instant::now();
+        let (known, is_named) = self.watch().next_clients(began);
+        if known.is_empty() {
             return Ok((Vec::new(), Vec::new()));
-        };
+        }
         let catalog = self.catalog.clone();
         let (rows, pinged) = self
             .run(Access::WriteLoosely, move |connection| {
@@ -85,7 +123,23 @@ impl PostgresStore {
                 })
             })
             .await?;
-        Ok((self.watch().clients_seen(rows), pinged))
+        let mut watch = self.watch();
+        if is_named {
+            watch.hinted.looked(began, Instant::now());
+        }
+        Ok((watch.clients_seen(rows), pinged))
+    }
+
+    /// What triggers named is not left to the next tick.
+    fn wake_for_what_is_left(&self) {
+        let Some(at) = self.watch().hinted.next_wake(Instant::now()) else {
+            return;
+        };
+        let changed = self.changes();
+        self.pool.runtime().spawn(async move {
+            tokio::time::sleep_until(at.into()).await;
+            changed.notify_one();
+        });
     }
 }
 
@@ -118,7 +172,10 @@ async fn systems_of(connection: &mut AsyncPgConnection, actions: Vec<i64>) -> Re
 }
 
 /// A number for each system that is another one when a pending row of it is.
-async fn marks_of(connection: &mut AsyncPgConnection, systems: Vec<SystemId>) -> Result<Vec<(i64, i64)>, Failure> {
+pub(super) async fn marks_of(
+    connection: &mut AsyncPgConnection,
+    systems: Vec<SystemId>,
+) -> Result<Vec<(i64, i64)>, Failure> {
     Ok(statement::<(BigInt, BigInt)>(format!(
         "SELECT sa.server_id::bigint, \
            sum(hashtext(sa.action_id::text || ' ' || {VERSION} || ' ' || a.earliest_action::text))::bigint \

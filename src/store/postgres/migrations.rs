@@ -23,8 +23,35 @@ const REVERSALS: &[&str] = &[include_str!(
 const INSTALL_NOTIFY: &str = include_str!("../../../migrations/postgres/notify/install.sql");
 const REMOVE_NOTIFY: &str = include_str!("../../../migrations/postgres/notify/remove.sql");
 
-/// The triggers of [`INSTALL_NOTIFY`].
-const TRIGGERS: i64 = 4;
+/// The triggers of [`INSTALL_NOTIFY`]. Each has a function of its name, with which it is this version's.
+const TRIGGERS: [&str; 4] = [
+    "osa_action_assigned",
+    "osa_action_moved",
+    "osa_action_postponed",
+    "osa_client_changed",
+];
+
+/// The triggers on the Satellite's tables, as they are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Triggers {
+    /// None is there.
+    Absent,
+    /// They are of an older version, some are missing, or some are switched off.
+    Outdated,
+    /// All of this version are there.
+    Present,
+}
+
+impl Triggers {
+    /// In one word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Outdated => "outdated",
+            Self::Present => "present",
+        }
+    }
+}
 
 /// Advisory locks are one space for all programs of a database: this one's name, and what the lock is for.
 const LOCK_SPACE: i64 = 0x6f73_6100;
@@ -115,15 +142,21 @@ pub(super) async fn remove_notify(connection: &mut AsyncPgConnection) -> Result<
     Ok(connection.batch_execute(REMOVE_NOTIFY).await?)
 }
 
-/// Whether all triggers are there and none is switched off.
-pub(super) async fn has_notify(connection: &mut AsyncPgConnection) -> Result<bool, Failure> {
-    let (triggers,) = statement::<(BigInt,)>(
-        "SELECT count(*) FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid \
-         WHERE p.proname = 'osa_notify' AND t.tgenabled IN ('O', 'A')",
+/// Which triggers are there.
+pub(super) async fn triggers(connection: &mut AsyncPgConnection) -> Result<Triggers, Failure> {
+    let (found, current) = statement::<(BigInt, BigInt)>(
+        "SELECT count(*), count(CASE WHEN p.proname = t.tgname AND t.tgenabled IN ('O', 'A') THEN 1 END) \
+         FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE t.tgname = ANY(?)",
     )
-    .get_result::<(i64,)>(connection)
+    .bind(TRIGGERS.map(str::to_owned).to_vec())
+    .get_result::<(i64, i64)>(connection)
     .await?;
-    Ok(triggers == TRIGGERS)
+    let wanted = i64::try_from(TRIGGERS.len()).unwrap_or(i64::MAX);
+    Ok(match (found, current) {
+        (0, _) => Triggers::Absent,
+        (_, current) if current == wanted => Triggers::Present,
+        _ => Triggers::Outdated,
+    })
 }
 
 /// Whether a table or view of this name is found; names are folded to lower case, as the Satellite's are.

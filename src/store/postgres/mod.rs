@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   use case ──► waiting room ──► connections (one thread drives all) ──► rhn* (read), rhnPushClient, osa_*
-//!   osa_notify triggers, if installed ──► LISTEN, on its own connection ──► Notify ──► changed_systems
+//!   triggers, if installed ──► LISTEN, on its own connection ──► Hints, Notify ──► changed_systems
 //! ```
 //!
 //! Nothing of the Satellite's is altered: `rhnAction` and `rhnServerAction` are never written, `rhnPushClient` and
@@ -17,6 +17,8 @@ mod client;
 mod connect;
 mod dispatchers;
 mod failure;
+mod hinted;
+mod hints;
 mod inventory;
 mod listen;
 mod look;
@@ -34,7 +36,7 @@ mod tls;
 mod watch;
 mod work;
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -44,11 +46,14 @@ use tokio::sync::Notify;
 use self::catalog::Catalog;
 use self::connect::Connector;
 use self::failure::Failure;
+use self::hints::Hints;
+use self::listen::Ear;
 use self::migrations::Schema;
 use self::pool::{Access, Pool, Work};
 use self::watch::Watch;
 use crate::domain::ids::Incarnation;
 use crate::ports::store::{DatabaseLabel, StoreError};
+pub use migrations::Triggers;
 pub use options::{PORT, PostgresOptions, ServerAddress, SslMode};
 
 /// The database of a Satellite.
@@ -60,9 +65,8 @@ pub struct PostgresStore {
     watch: Mutex<Watch>,
     /// This start of this node, once it has begun.
     incarnation: AtomicI64,
-    changed: Arc<Notify>,
-    notified: Arc<AtomicBool>,
-    has_triggers: bool,
+    ear: Ear,
+    triggers: Triggers,
 }
 
 impl PostgresStore {
@@ -73,14 +77,14 @@ impl PostgresStore {
     pub async fn open(options: &PostgresOptions) -> Result<Self, StoreError> {
         let pool = Pool::start(Connector::new(options)?, options.connections, options.deadline)?;
         let (label, entitlements) = (options.label(), options.entitlements.clone());
-        let (catalog, newest, has_triggers) = pool
+        let (catalog, newest, triggers) = pool
             .run(Access::Read, move |connection| {
                 Box::pin(survey(connection, label.clone(), entitlements.clone()))
             })
             .await?;
-        let (changed, notified) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
-        let listening = listen::listen(pool.connector().clone(), Arc::clone(&changed), Arc::clone(&notified));
-        pool.runtime().spawn(listening);
+        let ear = Ear::default();
+        pool.runtime()
+            .spawn(listen::listen(pool.connector().clone(), ear.clone()));
         Ok(Self {
             pool,
             catalog: Arc::new(catalog),
@@ -88,21 +92,20 @@ impl PostgresStore {
             slot_age: options.slot_age,
             watch: Mutex::new(Watch::starting_at(newest)),
             incarnation: AtomicI64::new(0),
-            changed,
-            notified,
-            has_triggers,
+            ear,
+            triggers,
         })
     }
 
     /// Wakes when the Satellite's tables tell of a change; only with the triggers of
     /// [`administration::install_notify`].
     pub fn changes(&self) -> Arc<Notify> {
-        Arc::clone(&self.changed)
+        Arc::clone(&self.ear.changed)
     }
 
-    /// Whether the triggers were there when the database was opened.
-    pub fn has_triggers(&self) -> bool {
-        self.has_triggers
+    /// The triggers as they were when the database was opened.
+    pub fn triggers(&self) -> Triggers {
+        self.triggers
     }
 
     /// The database as messages name it.
@@ -127,8 +130,8 @@ impl PostgresStore {
         Incarnation(self.incarnation.load(Ordering::Acquire))
     }
 
-    fn take_notified(&self) -> bool {
-        self.notified.swap(false, Ordering::AcqRel)
+    fn take_hints(&self) -> Hints {
+        self.ear.take_hints()
     }
 }
 
@@ -136,7 +139,7 @@ async fn survey(
     connection: &mut AsyncPgConnection,
     label: DatabaseLabel,
     entitlements: Vec<String>,
-) -> Result<(Catalog, i64, bool), Failure> {
+) -> Result<(Catalog, i64, Triggers), Failure> {
     let catalog = Catalog::read(connection, &entitlements, &label).await?;
     match migrations::schema(connection).await? {
         Schema::Current => {}
@@ -144,5 +147,5 @@ async fn survey(
         Schema::Newer(found) => return Err(StoreError::Newer { database: label, found }.into()),
     }
     let newest = look::newest_action(connection).await?;
-    Ok((catalog, newest, migrations::has_notify(connection).await?))
+    Ok((catalog, newest, migrations::triggers(connection).await?))
 }

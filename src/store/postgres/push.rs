@@ -11,6 +11,7 @@ use super::PostgresStore;
 use super::claim::{self, Lease};
 use super::client;
 use super::failure::Failure;
+use super::look;
 use super::pool::Access;
 use super::presence::{self, Shown};
 use super::record;
@@ -95,11 +96,18 @@ impl PushStore for PostgresStore {
 
     async fn push_records(&self, systems: &[SystemId]) -> Result<Vec<(PushRecord, SystemWork)>, StoreError> {
         let (systems, catalog) = (systems.to_vec(), Arc::clone(&self.catalog));
-        self.run(Access::Read, move |connection| {
-            let (systems, catalog) = (systems.clone(), Arc::clone(&catalog));
-            Box::pin(async move { requests::push_records(connection, &catalog, &systems).await })
-        })
-        .await
+        let (records, marks) = self
+            .run(Access::Read, move |connection| {
+                let (systems, catalog) = (systems.clone(), Arc::clone(&catalog));
+                Box::pin(async move {
+                    let records = requests::push_records(connection, &catalog, &systems).await?;
+                    Ok((records, look::marks_of(connection, systems).await?))
+                })
+            })
+            .await?;
+        let opened = records.iter().map(|(_, work): &(PushRecord, SystemWork)| work.system);
+        self.watch().opened(opened, &marks);
+        Ok(records)
     }
 
     async fn changed_systems(&self) -> Result<Changes, StoreError> {

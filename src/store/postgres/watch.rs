@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | new actions | `rhnAction.id` above a watermark, then `rhnServerAction.action_id` | every call |
 //! | everything else about actions of connected systems: reschedules, chains, cancellations, pick-ups, ends | their pending rows, by `(server_id, action_id, status)`, compared with the last time | in turns, for 2 % of one core at most |
-//! | names, keys, JIDs, pings of connected systems | `rhnPushClient.server_id` | every 5 s, or after a notification |
+//! | names, keys, JIDs, pings of connected systems | `rhnPushClient.server_id` | every 5 s |
+//! | what triggers named, if there are any | the same, for [these](super::hinted) first | at once, for 10 % of one core at most |
 //!
 //! Commits come late and out of order: an id below the watermark may appear after one above. So the watermark lags by
 //! 15 minutes, and the systems of an action are counted again, less and less often, until then.
@@ -12,6 +13,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::hinted::Hinted;
+use super::hints::Hints;
 use crate::domain::ids::SystemId;
 
 /// How long after its first sight an action is still looked at.
@@ -42,7 +45,7 @@ pub(super) struct Watch {
     /// Every id up to here is settled.
     watermark: i64,
     actions: BTreeMap<i64, Seen>,
-    /// Connected systems, with a mark of their pending rows; none before the first comparison.
+    /// Connected systems, with a mark of their pending rows; none, if they were read since it was made.
     connected: BTreeMap<SystemId, Option<i64>>,
     /// Names and JIDs of connected systems as they were seen last.
     clients: BTreeMap<SystemId, (String, String)>,
@@ -50,6 +53,10 @@ pub(super) struct Watch {
     swept: Option<SystemId>,
     sweep_at: Option<Instant>,
     clients_at: Option<Instant>,
+    /// What triggers named.
+    pub(super) hinted: Hinted,
+    /// Systems that were found to have changed, until somebody is told.
+    untold: BTreeSet<SystemId>,
 }
 
 impl Watch {
@@ -63,6 +70,7 @@ impl Watch {
 
     /// A system's client is connected, or not any more.
     pub(super) fn set_connected(&mut self, system: SystemId, is_connected: bool) {
+        self.hinted.set_connected(system, is_connected);
         if is_connected {
             self.connected.entry(system).or_default();
         } else {
@@ -71,12 +79,52 @@ impl Watch {
         }
     }
 
+    /// These systems are about to be connected, and were read with these marks: whatever happens from then on is a change.
+    pub(super) fn opened(&mut self, systems: impl Iterator<Item = SystemId>, marks: &[(i64, i64)]) {
+        let marks: BTreeMap<i64, i64> = marks.iter().copied().collect();
+        for system in systems {
+            self.set_connected(system, true);
+            let mark = marks.get(&system.0).copied().unwrap_or_default();
+            self.connected.insert(system, Some(mark));
+        }
+    }
+
     /// Exactly these systems are connected.
     pub(super) fn set_all_connected(&mut self, systems: &[SystemId]) {
         let wanted: BTreeSet<SystemId> = systems.iter().copied().collect();
-        self.connected.retain(|system, _| wanted.contains(system));
-        self.clients.retain(|system, _| wanted.contains(system));
+        let gone = self.connected.keys().filter(|system| !wanted.contains(system));
+        let gone: Vec<SystemId> = gone.copied().collect();
+        gone.into_iter().for_each(|system| self.set_connected(system, false));
         wanted.into_iter().for_each(|system| self.set_connected(system, true));
+    }
+
+    /// Takes in what triggers told.
+    pub(super) fn hint(&mut self, hints: &Hints) {
+        self.hinted.absorb(hints);
+        if hints.all_clients {
+            self.clients_at = None;
+        }
+    }
+
+    /// Actions of these systems were named or are new. They will be read with what their marks do not show yet: whatever
+    /// their rows are like at the next comparison, that has changed.
+    pub(super) fn named(&mut self, systems: impl IntoIterator<Item = SystemId>) {
+        for system in systems {
+            if let Some(mark) = self.connected.get_mut(&system) {
+                *mark = None;
+            }
+            self.untold.insert(system);
+        }
+    }
+
+    /// These systems changed. They are kept until [`Watch::take_changed`], however the rest of a look ends.
+    pub(super) fn changed(&mut self, systems: impl IntoIterator<Item = SystemId>) {
+        self.untold.extend(systems);
+    }
+
+    /// The systems that changed.
+    pub(super) fn take_changed(&mut self) -> Vec<SystemId> {
+        std::mem::take(&mut self.untold).into_iter().collect()
     }
 
     /// Only ids above this are asked for.
@@ -148,34 +196,48 @@ impl Watch {
         began: Instant,
         now: Instant,
     ) -> Vec<SystemId> {
-        let marks: BTreeMap<i64, i64> = marks.iter().copied().collect();
         self.swept = asked.last().copied();
         self.sweep_at = Some(now + now.duration_since(began) * SWEEP_REST);
+        self.hinted.were_compared(asked);
+        self.compared(asked, marks)
+    }
+
+    /// The same of systems that triggers named, which does not move the sweep on.
+    pub(super) fn compared(&mut self, asked: &[SystemId], marks: &[(i64, i64)]) -> Vec<SystemId> {
+        let marks: BTreeMap<i64, i64> = marks.iter().copied().collect();
         let mut changed = Vec::new();
         for &system in asked {
             let Some(known) = self.connected.get_mut(&system) else {
                 continue;
             };
             let mark = marks.get(&system.0).copied().unwrap_or_default();
-            // One that just became connected was read a moment before: something may have come in between.
-            if known.replace(mark).unwrap_or_default() != mark {
+            if known.replace(mark) != Some(mark) {
                 changed.push(system);
             }
         }
         changed
     }
 
-    /// Connected systems with name and JID as known, if it is time to look at their registrations.
-    pub(super) fn next_clients(&mut self, notified: bool, now: Instant) -> Option<Vec<(SystemId, String, String)>> {
-        if self.connected.is_empty() || (!notified && self.clients_at.is_some_and(|at| at > now)) {
-            return None;
+    /// Connected systems with name and JID as known, whose registrations are to be looked at now; and whether they are
+    /// only those that triggers named.
+    pub(super) fn next_clients(&mut self, now: Instant) -> (Vec<(SystemId, String, String)>, bool) {
+        if self.connected.is_empty() {
+            return (Vec::new(), false);
         }
-        self.clients_at = Some(now + CLIENTS_EVERY);
-        let known = |system: &SystemId| {
-            let (name, jid) = self.clients.get(system).cloned().unwrap_or_default();
-            (*system, name, jid)
+        let is_time = self.clients_at.is_none_or(|at| at <= now);
+        let systems: Vec<SystemId> = match is_time {
+            true => self.connected.keys().copied().collect(),
+            false => self.hinted.take_clients(now),
         };
-        Some(self.connected.keys().map(known).collect())
+        if is_time {
+            self.clients_at = Some(now + CLIENTS_EVERY);
+            self.hinted.forget_clients();
+        }
+        let known = |system: SystemId| {
+            let (name, jid) = self.clients.get(&system).cloned().unwrap_or_default();
+            (system, name, jid)
+        };
+        (systems.into_iter().map(known).collect(), !is_time)
     }
 
     /// Registrations that differ from what was known; those of them that were known.
@@ -240,7 +302,7 @@ mod tests {
     fn sweep_goes_round_and_rests() {
         let mut watch = Watch::default();
         let all: Vec<SystemId> = (1..=700).map(SystemId).collect();
-        watch.set_all_connected(&all);
+        watch.opened(all.into_iter(), &[]);
         let now = Instant::now();
 
         let first = watch.next_sweep(now);
@@ -254,6 +316,28 @@ mod tests {
         let again = watch.next_sweep(ended);
         assert_eq!(again, first);
         assert_eq!(ids(&watch.swept(&again, &[(1, 8), (2, 5)], ended, ended)), [1, 2]);
+    }
+
+    #[test]
+    fn change_since_a_system_was_opened_is_told() {
+        let mut watch = Watch::default();
+        let systems = [SystemId(1), SystemId(2), SystemId(3)];
+        watch.opened(systems.into_iter(), &[(1, 7), (2, 8)]);
+        watch.set_connected(SystemId(1), true);
+
+        // What was pending on the second is not any more.
+        assert_eq!(ids(&watch.compared(&systems, &[(1, 7)])), [2]);
+    }
+
+    #[test]
+    fn action_that_comes_and_goes_between_two_comparisons_is_told_twice() {
+        let mut watch = Watch::default();
+        watch.opened([SystemId(1)].into_iter(), &[]);
+        watch.named([SystemId(1), SystemId(2)]);
+
+        assert_eq!(ids(&watch.take_changed()), [1, 2]);
+        assert_eq!(ids(&watch.compared(&[SystemId(1)], &[])), [1]);
+        assert!(watch.compared(&[SystemId(1)], &[]).is_empty());
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod cluster;
 mod disk;
 mod faults;
 mod grants;
+mod hints;
 mod neighbours;
 mod notify;
 #[expect(dead_code, reason = "shared with the end-to-end tests")]

@@ -7,7 +7,7 @@ use osa::domain::push::request::Step;
 use osa::domain::secret::Secret;
 use osa::ports::push::PushStore;
 use osa::ports::registrations::Registrations;
-use osa::store::postgres::{PostgresStore, administration};
+use osa::store::postgres::{PostgresStore, Triggers, administration};
 use tokio::time::timeout;
 
 use super::cluster::Database;
@@ -23,7 +23,7 @@ async fn listening_site() -> Site {
     administration::install_notify(&database.options()).await.unwrap();
     let options = database.options();
     let site = Site::with(database, options).await;
-    assert!(site.store.has_triggers());
+    assert_eq!(site.store.triggers(), Triggers::Present);
     timeout(SOON, site.store.changes().notified()).await.unwrap();
     site
 }
@@ -125,16 +125,64 @@ async fn triggers_can_be_taken_away_and_put_back() {
     site.satellite
         .run("ALTER TABLE rhnAction DISABLE TRIGGER osa_action_postponed")
         .await;
-    assert!(!PostgresStore::open(&site.options).await.unwrap().has_triggers());
+    assert_eq!(triggers(&site).await, Triggers::Outdated);
 
     administration::remove_notify(&site.options).await.unwrap();
     administration::remove_notify(&site.options).await.unwrap();
 
     let left: i64 = site
         .satellite
-        .one("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'osa%'")
+        .one(
+            "SELECT (SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'osa%') + \
+              (SELECT count(*) FROM pg_proc WHERE proname LIKE 'osa%')",
+        )
         .await;
     assert_eq!(left, 0);
+    assert_eq!(triggers(&site).await, Triggers::Absent);
     administration::install_notify(&site.options).await.unwrap();
-    assert!(PostgresStore::open(&site.options).await.unwrap().has_triggers());
+    assert_eq!(triggers(&site).await, Triggers::Present);
+}
+
+async fn triggers(site: &Site) -> Triggers {
+    let found = PostgresStore::open(&site.options).await.unwrap().triggers();
+    assert_eq!(administration::triggers(&site.options).await.unwrap(), found);
+    found
+}
+
+/// The first version's triggers had one function, and a constant payload.
+#[tokio::test]
+async fn triggers_of_the_first_version_are_known_serve_and_are_replaced() {
+    let site = listening_site().await;
+    administration::remove_notify(&site.options).await.unwrap();
+    site.satellite
+        .run(
+            "CREATE FUNCTION osa_notify() RETURNS trigger LANGUAGE plpgsql AS $$ \
+               BEGIN NOTIFY osa_changed; RETURN NULL; END $$; \
+             CREATE TRIGGER osa_action_assigned AFTER INSERT ON rhnServerAction \
+               FOR EACH STATEMENT EXECUTE PROCEDURE osa_notify(); \
+             CREATE TRIGGER osa_action_moved AFTER UPDATE ON rhnServerAction \
+               FOR EACH ROW WHEN (NEW.status IS DISTINCT FROM OLD.status) EXECUTE PROCEDURE osa_notify(); \
+             CREATE TRIGGER osa_action_postponed AFTER UPDATE ON rhnAction \
+               FOR EACH ROW WHEN (NEW.earliest_action IS DISTINCT FROM OLD.earliest_action) \
+               EXECUTE PROCEDURE osa_notify(); \
+             CREATE TRIGGER osa_client_changed AFTER UPDATE ON rhnPushClient \
+               FOR EACH ROW WHEN (NEW.name IS DISTINCT FROM OLD.name) EXECUTE PROCEDURE osa_notify()",
+        )
+        .await;
+    assert_eq!(triggers(&site).await, Triggers::Outdated);
+    let system = registered(&site, "a").await;
+
+    let action = scheduled(&site, &[system], "one").await;
+
+    wakes(&site, "new action").await;
+    assert_eq!(site.changed_systems().await.unwrap().systems, [system]);
+    site.satellite.set_status(action, system, 1).await;
+    wakes(&site, "picked up").await;
+    administration::install_notify(&site.options).await.unwrap();
+    assert_eq!(triggers(&site).await, Triggers::Present);
+    let old: i64 = site
+        .satellite
+        .one("SELECT count(*) FROM pg_proc WHERE proname = 'osa_notify'")
+        .await;
+    assert_eq!(old, 0);
 }

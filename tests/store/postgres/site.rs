@@ -1,5 +1,7 @@
 //! A Satellite and its database: what the Satellite does to its tables, beside the dispatcher's store.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use osa::domain::ids::{ActionId, ClientName, Incarnation, SystemId};
 use osa::domain::push::action::SystemWork;
@@ -14,8 +16,9 @@ use osa::ports::push::PushStore;
 use osa::ports::registrations::Registrations;
 use osa::ports::store::{Store, StoreError};
 use osa::store::postgres::{PostgresOptions, PostgresStore, administration};
+use tokio::sync::mpsc::{self, Receiver};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Config, NoTls, Row};
+use tokio_postgres::{AsyncMessage, Config, NoTls, Row};
 
 use super::cluster::{Database, OWNER};
 use crate::contract::Fixture;
@@ -25,7 +28,7 @@ pub struct Site {
     pub store: PostgresStore,
     pub satellite: Satellite,
     pub options: PostgresOptions,
-    _database: Database,
+    pub database: Database,
 }
 
 impl Site {
@@ -40,7 +43,7 @@ impl Site {
             store: PostgresStore::open(&options).await.unwrap(),
             satellite: Satellite::at(&database).await,
             options,
-            _database: database,
+            database,
         }
     }
 
@@ -58,17 +61,52 @@ impl Fixture for Site {
 /// The Satellite's own connection.
 pub struct Satellite(tokio_postgres::Client);
 
+/// Somebody else who listens.
+pub struct Listener {
+    payloads: Receiver<String>,
+    _client: tokio_postgres::Client,
+}
+
+impl Listener {
+    pub async fn next(&mut self) -> String {
+        let next = tokio::time::timeout(Duration::from_secs(60), self.payloads.recv());
+        next.await.unwrap().unwrap()
+    }
+}
+
+fn config(database: &Database) -> Config {
+    let mut config = Config::new();
+    config
+        .host_path(&database.socket)
+        .port(database.port)
+        .dbname(&database.name)
+        .user(OWNER);
+    config
+}
+
 impl Satellite {
     pub async fn at(database: &Database) -> Self {
-        let mut config = Config::new();
-        config
-            .host_path(&database.socket)
-            .port(database.port)
-            .dbname(&database.name)
-            .user(OWNER);
-        let (client, connection) = config.connect(NoTls).await.unwrap();
+        let (client, connection) = config(database).connect(NoTls).await.unwrap();
         tokio::spawn(connection);
         Self(client)
+    }
+
+    /// Hears what is told on this channel from now on.
+    pub async fn listening(database: &Database, channel: &str) -> Listener {
+        let (client, mut connection) = config(database).connect(NoTls).await.unwrap();
+        let (sender, payloads) = mpsc::channel(64);
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+                if let AsyncMessage::Notification(notification) = message {
+                    sender.try_send(notification.payload().to_owned()).ok();
+                }
+            }
+        });
+        client.batch_execute(&format!("LISTEN {channel}")).await.unwrap();
+        Listener {
+            payloads,
+            _client: client,
+        }
     }
 
     pub async fn run(&self, text: &str) {
