@@ -120,7 +120,8 @@ impl BesideSatellite {
         added.map(|(name, id)| (id.clone(), self.identity(name, id))).collect()
     }
 
-    fn identity(&self, name: &str, id: String) -> Identity {
+    /// What a machine is given that is registered under this secret.
+    pub fn systemid(name: &str, id: &str, secret: &str) -> String {
         let profile = Profile {
             name,
             username: "admin",
@@ -128,7 +129,12 @@ impl BesideSatellite {
             operating_system: "redhat-release",
             architecture: "x86_64",
         };
-        let systemid = mint(SystemId(id.parse().unwrap()), &Secret::new(SECRET), profile).unwrap();
+        let systemid = mint(SystemId(id.parse().unwrap()), &Secret::new(secret), profile);
+        systemid.unwrap().expose().to_owned()
+    }
+
+    fn identity(&self, name: &str, id: String) -> Identity {
+        let systemid = Self::systemid(name, &id, SECRET);
         let database = Arc::clone(&self.database);
         let check = move || {
             database.sql(&format!(
@@ -143,7 +149,7 @@ impl BesideSatellite {
             xmpp: self.xmpp,
             https: self.https,
             ca: self.site.path("data/tls/ca.crt"),
-            systemid: Arc::new(Mutex::new(systemid.expose().to_owned())),
+            systemid: Arc::new(Mutex::new(systemid)),
             credentials: Arc::new(Mutex::new(Credentials::random())),
             subscribes: false,
             hurry: self.hurry,

@@ -2,6 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 #[cfg(feature = "dispatcher")]
+mod administrators;
+#[cfg(feature = "dispatcher")]
+mod administrators_systems;
+#[cfg(feature = "dispatcher")]
 mod agents;
 #[cfg(feature = "dispatcher")]
 mod bad_starts;
@@ -40,6 +44,8 @@ mod existing;
 #[cfg(feature = "dispatcher")]
 mod existing_agents;
 mod existing_logins;
+#[cfg(feature = "dispatcher")]
+mod machine;
 #[cfg(feature = "dispatcher")]
 mod names;
 #[cfg(feature = "dispatcher")]

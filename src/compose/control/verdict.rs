@@ -8,6 +8,9 @@ use crate::domain::push::system::Snapshot;
 use crate::domain::time::Timestamp;
 use crate::ports::inventory::{ActionRow, SystemRow};
 
+const HELD_BACK: &str = "what is pending is held back: another action has to be completed first, or in the Satellite \
+     the system is locked, not entitled or not pushed";
+
 /// All that decides whether a system is asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
@@ -68,7 +71,7 @@ impl Facts<'_> {
             Some(_) => {
                 "due now: waits for a free slot (push.notify_threshold) or for push.pushes_per_second".to_owned()
             }
-            None if session.pending == 0 => "what is pending waits for another action to be completed first".to_owned(),
+            None if session.pending == 0 => HELD_BACK.to_owned(),
             None => "nothing is due now".to_owned(),
         }
     }
