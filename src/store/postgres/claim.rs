@@ -23,9 +23,10 @@ pub(super) struct Lease {
 }
 
 /// Numbers go on from the time of the newest start if that is higher: after a fail-over to a standby that lagged, or on
-/// a restored copy, numbers that agents have seen could otherwise be given out again.
-pub(super) const LAST_NUMBER: &str = "CASE WHEN p.last_number = 0 THEN 0 ELSE \
-     greatest(p.last_number, (SELECT coalesce(max(n.started_at), 0) / 1000 FROM osa_node n)) END";
+/// a restored copy, numbers that agents have seen could otherwise be given out again. A system's first request has such a
+/// number as well: the next one could not follow it otherwise.
+pub(super) const LAST_NUMBER: &str =
+    "greatest(p.last_number, (SELECT coalesce(max(n.started_at), 0) / 1000 FROM osa_node n))";
 
 /// What is known of a system before a claim.
 struct Standing {
@@ -85,7 +86,8 @@ async fn standings(
         .execute(connection)
         .await?;
     let rows: Vec<(i64, i64, Option<i64>)> = statement::<(BigInt, BigInt, Nullable<BigInt>)>(format!(
-        "SELECT p.server_id, {LAST_NUMBER}, (SELECT max(r.lease_until) FROM osa_request r \
+        "SELECT p.server_id, CASE WHEN p.last_number = 0 THEN 0 ELSE {LAST_NUMBER} END, \
+           (SELECT max(r.lease_until) FROM osa_request r \
            WHERE r.server_id = p.server_id AND r.ended_at IS NULL AND r.state IN ('claimed', 'sent')) \
          FROM osa_push p WHERE p.server_id = ANY(?)"
     ))

@@ -40,8 +40,8 @@ pub(super) async fn push_records(
 
 async fn states(connection: &mut AsyncPgConnection, wanted: &[i64]) -> QueryResult<Vec<StateRow>> {
     statement::<StateTypes>(format!(
-        "SELECT p.server_id, {LAST_NUMBER}, p.wait_until, p.wait_reason, p.wait_step FROM osa_push p \
-         WHERE p.server_id = ANY(?)"
+        "SELECT v.id, {LAST_NUMBER}, p.wait_until, p.wait_reason, p.wait_step \
+         FROM (SELECT unnest(?) AS id) v LEFT JOIN osa_push p ON p.server_id = v.id"
     ))
     .bind(wanted.to_vec())
     .load(connection)

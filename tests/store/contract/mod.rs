@@ -239,6 +239,7 @@ macro_rules! standalone_suite {
                 start_voids_what_was_on_its_way
                 start_makes_everybody_offline
                 numbers_are_not_given_again_after_a_start
+                numbers_of_a_new_system_follow_each_other
             }
         }
     };
@@ -297,6 +298,7 @@ macro_rules! satellite_suite {
                 start_voids_what_was_on_its_way
                 start_makes_everybody_offline
                 numbers_are_not_given_again_after_a_start
+                numbers_of_a_new_system_follow_each_other
             }
         }
     };

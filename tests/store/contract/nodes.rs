@@ -62,3 +62,14 @@ pub async fn numbers_are_not_given_again_after_a_start(store: &dyn Store) {
     let last = push_record(store, system).await.last_number;
     granted(store, system, last.next().0, 100).await;
 }
+
+pub async fn numbers_of_a_new_system_follow_each_other(store: &dyn Store) {
+    store.start_node("one", at(0)).await.unwrap();
+    let system = registered(store, "a").await;
+
+    let first = push_record(store, system).await.last_number.next();
+    granted(store, system, first.0, 0).await;
+    record(store, system, 0, [Step::Received(first)]).await;
+
+    granted(store, system, first.next().0, 0).await;
+}
