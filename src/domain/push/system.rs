@@ -142,12 +142,14 @@ impl SystemPush {
     /// Takes in what is pending now. An action, or version, not seen before ends every pause.
     pub(super) fn observe(&mut self, work: SystemWork, turn: &mut Turn<'_>) {
         self.stale = false;
+        let was_rebooting = self.is_rebooting();
         self.track(work.actions);
         if self.actions.is_empty() {
             self.steps = Steps::default();
             self.set_wait(None, turn);
         }
-        let changed = work.last_change > self.last_change;
+        // A reboot that is cancelled leaves no trace but its absence.
+        let changed = work.last_change > self.last_change || (was_rebooting && !self.is_rebooting());
         self.last_change = work.last_change;
         if changed && turn.policy.authority == Authority::Satellite {
             self.resume_soon(turn);
@@ -157,11 +159,14 @@ impl SystemPush {
     /// The Satellite moved an action of this system: what is left is asked for soon, unless a report will come.
     fn resume_soon(&mut self, turn: &mut Turn<'_>) {
         let awaits_report = !self.open.is_empty();
-        let in_pause = self.wait.is_some_and(|wait| {
-            matches!(
-                wait.reason,
-                WaitReason::StillQueued | WaitReason::LeftBehind | WaitReason::CheckFailed
-            )
+        let in_pause = self.wait.is_some_and(|wait| match wait.reason {
+            WaitReason::StillQueued | WaitReason::LeftBehind | WaitReason::CheckFailed => true,
+            WaitReason::Rebooting => !self.is_rebooting(),
+            WaitReason::CheckRunning
+            | WaitReason::Refused(_)
+            | WaitReason::Unanswered
+            | WaitReason::Unresponsive
+            | WaitReason::Stuck => false,
         });
         if in_pause && !awaits_report {
             self.steps = Steps::default();

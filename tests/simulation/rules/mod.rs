@@ -180,6 +180,20 @@ fn picked_up_reboot_is_left_alone_but_for_one_request_and_one_each_half_hour() {
     assert_eq!(bench.after(secs(1)).sent(), 2);
 }
 
+/// The reboot happened, or was cancelled: what was queued beside it does not wait for half an hour.
+#[test]
+fn queued_action_is_asked_for_soon_after_the_end_of_a_reboot() {
+    let mut reboot = queued(1);
+    (reboot.kind, reboot.progress) = (ActionKind::Reboot, Progress::PickedUp(START));
+    let mut bench = Bench::new(AgentKind::Existing, Authority::Satellite, &[reboot, queued(2)]);
+    assert_eq!(bench.accept().after(secs(60)).sent(), 1);
+
+    bench.observe(&[queued(2)]);
+
+    assert_eq!(bench.after(secs(14)).sent(), 1);
+    assert_eq!(bench.after(secs(1)).sent(), 2);
+}
+
 #[test]
 fn reconnect_loses_answered_requests_that_the_agent_does_not_announce() {
     let open = |number, state| OpenRequest {
