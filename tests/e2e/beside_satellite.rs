@@ -152,6 +152,7 @@ impl BesideSatellite {
             systemid: Arc::new(Mutex::new(systemid)),
             credentials: Arc::new(Mutex::new(Credentials::random())),
             subscribes: false,
+            clock_ahead: 0,
             hurry: self.hurry,
             check: Arc::new(check),
         }
@@ -178,6 +179,10 @@ impl BesideSatellite {
 }
 
 impl Deployment for BesideSatellite {
+    fn site(&self) -> &Site {
+        &self.site
+    }
+
     fn log(&mut self) -> &mut Logged {
         &mut self.log
     }

@@ -14,6 +14,8 @@ pub const HURRY: u32 = 50;
 
 /// A dispatcher that runs, over some store.
 pub trait Deployment {
+    /// Where the dispatcher has its files.
+    fn site(&self) -> &Site;
     /// What the dispatcher logs.
     fn log(&mut self) -> &mut Logged;
     /// Adds a system; what its agent is given. Its check does what a check does here.
@@ -96,6 +98,10 @@ impl Standalone {
 }
 
 impl Deployment for Standalone {
+    fn site(&self) -> &Site {
+        &self.site
+    }
+
     fn log(&mut self) -> &mut Logged {
         &mut self.log
     }
@@ -114,6 +120,7 @@ impl Deployment for Standalone {
             systemid: Arc::new(Mutex::new(systemid)),
             credentials: Arc::new(Mutex::new(Credentials::random())),
             subscribes: false,
+            clock_ahead: 0,
             hurry: self.hurry,
             check: Arc::new(|| 0),
         }

@@ -1,6 +1,7 @@
 //! Existing agents, unmodified, on a real dispatcher: every rule of the push life cycle that concerns them.
 #![expect(clippy::disallowed_methods, reason = "what is waited for happens in other processes")]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use crate::deployment::{Deployment, HURRY, Settings, Standalone};
 use crate::existing::{Event, ExistingAgent, Identity};
 
 /// A time of the life cycle, as it is kept here.
-fn shortened(seconds: u64) -> Duration {
+pub fn shortened(seconds: u64) -> Duration {
     Duration::from_secs(seconds) / HURRY
 }
 
@@ -124,7 +125,13 @@ fn silent_agent_of_a_standalone_deployment_becomes_unresponsive_and_comes_back()
 
 /// A new session is asked at once, however long the pause of the old one was; its name and key are new.
 pub fn reconnect_voids_the_pause_and_rotates_the_key(mut deployment: impl Deployment) {
-    let identity = deployment.add("client");
+    let added = deployment.add("client");
+    let lock = Arc::new(AtomicBool::new(false));
+    let (is_locked, check) = (Arc::clone(&lock), Arc::clone(&added.check));
+    let identity = Identity {
+        check: Arc::new(move || if is_locked.load(Ordering::SeqCst) { 0 } else { check() }),
+        ..added
+    };
     let mut agent = pushable(&mut deployment, identity.clone());
     let enrolled = |event: &Event| matches!(event, Event::Enrolled(_));
     let first = agent.events().into_iter().find(enrolled).unwrap();
@@ -133,10 +140,13 @@ pub fn reconnect_voids_the_pause_and_rotates_the_key(mut deployment: impl Deploy
     deployment.log().wait_for("step_recorded", "Online(false)");
     agent.kill();
 
+    // The check of the agent's start finds the lock taken: it could fetch the action before it is asked for.
+    lock.store(true, Ordering::SeqCst);
     let begun = Instant::now();
     agent = ExistingAgent::start(identity);
     let (_, second) = agent.wait_for(enrolled);
     let (at, _) = agent.wait_for(answered);
+    lock.store(false, Ordering::SeqCst);
 
     assert_ne!(first, second, "each registration has a name and a key of its own");
     assert!(
@@ -198,15 +208,13 @@ fn clone_in_a_standalone_deployment_takes_an_account_of_its_own() {
     clone_takes_an_account_of_its_own(Standalone::usual());
 }
 
-#[test]
-fn agent_whose_account_was_reset_registers_it_again() {
-    let mut deployment = Standalone::usual();
+pub fn agent_whose_account_was_reset_registers_it_again(mut deployment: impl Deployment) {
     let identity = deployment.add("client");
     let name = identity.credentials.lock().unwrap().username.clone();
     let mut agent = pushable(&mut deployment, identity);
     assert_eq!(agent.count(|event| matches!(event, Event::Registered(_))), 1);
 
-    let ended = deployment.site.run(["accounts", "reset", &name]);
+    let ended = deployment.site().run(["accounts", "reset", &name]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
 
     agent.wait_for(|event| matches!(event, Event::Lost(_)));
@@ -214,9 +222,7 @@ fn agent_whose_account_was_reset_registers_it_again() {
     agent.wait_for(|event| *event == Event::Available);
 }
 
-#[test]
-fn agent_with_a_wrong_password_tries_again_and_never_ends() {
-    let mut deployment = Standalone::usual();
+pub fn agent_with_a_wrong_password_tries_again_and_never_ends(mut deployment: impl Deployment) {
     let identity = deployment.add("client");
     let right = identity.credentials.lock().unwrap().clone();
     pushable(&mut deployment, identity.clone()).kill();
@@ -233,9 +239,7 @@ fn agent_with_a_wrong_password_tries_again_and_never_ends() {
     agent.wait_for(|event| *event == Event::Available);
 }
 
-#[test]
-fn agent_that_says_goodbye_is_offline_at_once_and_one_that_dies_soon() {
-    let mut deployment = Standalone::usual();
+pub fn agent_that_says_goodbye_is_offline_at_once_and_one_that_dies_soon(mut deployment: impl Deployment) {
     let identity = deployment.add("client");
 
     let agent = pushable(&mut deployment, identity.clone());
@@ -261,9 +265,7 @@ fn agent_with_a_new_systemid_is_another_system() {
     wait_until("it is completed", || completed(&deployment, action));
 }
 
-#[test]
-fn failing_check_is_started_again_by_the_agent_itself() {
-    let mut deployment = Standalone::usual();
+pub fn failing_check_is_started_again_by_the_agent_itself(mut deployment: impl Deployment) {
     let left = Arc::new(Mutex::new(3));
     let identity = Identity {
         check: {
@@ -298,9 +300,7 @@ fn ping_is_answered_by_an_existing_agent() {
 }
 
 /// It reads one record per pause: what is sent without need makes it late.
-#[test]
-fn idle_agent_is_sent_nothing_and_a_request_is_one_record() {
-    let mut deployment = Standalone::usual();
+pub fn idle_agent_is_sent_nothing_and_a_request_is_one_record(mut deployment: impl Deployment) {
     let identity = deployment.add("client");
     let mut agent = pushable(&mut deployment, identity);
     let records = |agent: &ExistingAgent| agent.count(|event| matches!(event, Event::Record(_)));
@@ -324,9 +324,7 @@ fn idle_agent_is_sent_nothing_and_a_request_is_one_record() {
 }
 
 /// Approval and the dispatcher's presence come in one record, and nothing else follows.
-#[test]
-fn answer_to_a_subscription_is_one_record() {
-    let mut deployment = Standalone::usual();
+pub fn answer_to_a_subscription_is_one_record(mut deployment: impl Deployment) {
     let identity = Identity {
         subscribes: true,
         ..deployment.add("client")
@@ -340,4 +338,34 @@ fn answer_to_a_subscription_is_one_record() {
         .filter(|event| matches!(event, Event::Record(_)))
         .collect();
     assert_eq!(records, [&Event::Record(2)]);
+}
+
+#[test]
+fn agent_of_a_standalone_deployment_whose_account_was_reset_registers_it_again() {
+    agent_whose_account_was_reset_registers_it_again(Standalone::usual());
+}
+
+#[test]
+fn agent_of_a_standalone_deployment_with_a_wrong_password_tries_again_and_never_ends() {
+    agent_with_a_wrong_password_tries_again_and_never_ends(Standalone::usual());
+}
+
+#[test]
+fn agent_of_a_standalone_deployment_that_says_goodbye_is_offline_at_once_and_one_that_dies_soon() {
+    agent_that_says_goodbye_is_offline_at_once_and_one_that_dies_soon(Standalone::usual());
+}
+
+#[test]
+fn failing_check_in_a_standalone_deployment_is_started_again_by_the_agent_itself() {
+    failing_check_is_started_again_by_the_agent_itself(Standalone::usual());
+}
+
+#[test]
+fn idle_agent_of_a_standalone_deployment_is_sent_nothing_and_a_request_is_one_record() {
+    idle_agent_is_sent_nothing_and_a_request_is_one_record(Standalone::usual());
+}
+
+#[test]
+fn answer_to_a_subscription_in_a_standalone_deployment_is_one_record() {
+    answer_to_a_subscription_is_one_record(Standalone::usual());
 }

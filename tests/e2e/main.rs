@@ -67,7 +67,11 @@ mod satellite_httpd;
 #[cfg(feature = "dispatcher")]
 mod satellite_kills;
 #[cfg(feature = "dispatcher")]
+mod satellite_rules;
+#[cfg(feature = "dispatcher")]
 mod satellite_scene;
+#[cfg(feature = "dispatcher")]
+mod satellite_sessions;
 #[cfg(feature = "dispatcher")]
 mod satellite_starts;
 #[cfg(feature = "dispatcher")]

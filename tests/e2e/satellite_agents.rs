@@ -3,9 +3,12 @@
 use crate::beside_satellite::BesideSatellite;
 use crate::deployment::Deployment;
 use crate::existing_agents::{
-    clone_takes_an_account_of_its_own, reconnect_voids_the_pause_and_rotates_the_key,
-    request_forgotten_in_a_check_is_made_again, silent_agent_becomes_unresponsive_and_comes_back,
-    slot_is_held_for_30_s_after_an_answer, wait_until,
+    agent_that_says_goodbye_is_offline_at_once_and_one_that_dies_soon,
+    agent_whose_account_was_reset_registers_it_again, agent_with_a_wrong_password_tries_again_and_never_ends,
+    answer_to_a_subscription_is_one_record, clone_takes_an_account_of_its_own,
+    failing_check_is_started_again_by_the_agent_itself, idle_agent_is_sent_nothing_and_a_request_is_one_record,
+    reconnect_voids_the_pause_and_rotates_the_key, request_forgotten_in_a_check_is_made_again,
+    silent_agent_becomes_unresponsive_and_comes_back, slot_is_held_for_30_s_after_an_answer, wait_until,
 };
 
 #[test]
@@ -54,4 +57,34 @@ fn new_agent_is_woken_beside_a_satellite() {
     let shown = || beside.site.run(["actions", "--json"]).json();
     wait_until("its report is kept", || shown()[0]["request"]["ended"].is_string());
     assert_eq!(shown()[0]["state"], "completed");
+}
+
+#[test]
+fn agent_beside_a_satellite_whose_account_was_reset_registers_it_again() {
+    agent_whose_account_was_reset_registers_it_again(BesideSatellite::usual());
+}
+
+#[test]
+fn agent_beside_a_satellite_with_a_wrong_password_tries_again_and_never_ends() {
+    agent_with_a_wrong_password_tries_again_and_never_ends(BesideSatellite::usual());
+}
+
+#[test]
+fn agent_beside_a_satellite_that_says_goodbye_is_offline_at_once_and_one_that_dies_soon() {
+    agent_that_says_goodbye_is_offline_at_once_and_one_that_dies_soon(BesideSatellite::usual());
+}
+
+#[test]
+fn failing_check_beside_a_satellite_is_started_again_by_the_agent_itself() {
+    failing_check_is_started_again_by_the_agent_itself(BesideSatellite::usual());
+}
+
+#[test]
+fn idle_agent_beside_a_satellite_is_sent_nothing_and_a_request_is_one_record() {
+    idle_agent_is_sent_nothing_and_a_request_is_one_record(BesideSatellite::usual());
+}
+
+#[test]
+fn answer_to_a_subscription_beside_a_satellite_is_one_record() {
+    answer_to_a_subscription_is_one_record(BesideSatellite::usual());
 }

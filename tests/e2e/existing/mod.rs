@@ -70,6 +70,8 @@ pub struct Identity {
     pub credentials: Arc<Mutex<Credentials>>,
     /// Whether it subscribes to the dispatcher though its roster says that it need not, as it does where a roster is lost.
     pub subscribes: bool,
+    /// How far its clock is ahead. Units: seconds.
+    pub clock_ahead: i64,
     /// What its pauses are divided by.
     pub hurry: u32,
     /// The check command: its exit status.

@@ -203,11 +203,8 @@ impl Session<'_> {
     }
 
     fn signed(&mut self, action: &str, recipient: &str) -> String {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_secs()
-            .to_string();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now = now.saturating_add_signed(self.shared.identity.clock_ahead).to_string();
         let (serial, action) = (self.link.id(), format!("{BASE}{action}"));
         let Registration {
             client_name,

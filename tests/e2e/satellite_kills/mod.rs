@@ -150,15 +150,16 @@ fn end_all(stage: &Stage, kills: u64, seed: u64) -> Ends {
     std::thread::scope(|scope| {
         let meanwhile = scope.spawn(|| stage.go_on(Dice(!seed)));
         let over = Over(&stage.is_over);
-        for nth in 1..=kills {
-            let mut start = Start::of(&stage.site);
-            if nth == kills {
-                // What a check leaves behind that dies, the next one finds, or nobody for half an hour.
-                stage.queue.calm_down();
-                sleep(Duration::from_secs(2));
-            }
-            end(stage, &mut start, &mut dice, &mut ends);
+        for _ in 1..kills {
+            end(stage, &mut Start::of(&stage.site), &mut dice, &mut ends);
         }
+        let mut start = Start::of(&stage.site);
+        // What a check leaves behind that dies, the next one finds, or nobody for half an hour.
+        stage.queue.calm_down();
+        sleep(Duration::from_secs(1));
+        stage.agents_fall_silent(STAY_AWAY);
+        start.assert_alive(&stage.site);
+        start.kill();
         drop(over);
         meanwhile.join().unwrap();
     });

@@ -62,6 +62,12 @@ impl Agents {
         ExistingAgent::kill_all(gone);
     }
 
+    fn stop(&self, how_many: usize) {
+        for agent in self.existing.lock().unwrap().iter().take(how_many).flatten() {
+            agent.stop(true);
+        }
+    }
+
     fn come_back(&self) {
         for (place, identity) in self.existing.lock().unwrap().iter_mut().zip(&self.identities) {
             place.get_or_insert_with(|| ExistingAgent::start(identity.clone()));
@@ -150,13 +156,33 @@ impl Stage {
 
     /// Waits until most agents are online since this start, for a while.
     pub fn wait_for_agents(&self) {
-        let end = Instant::now() + Duration::from_secs(6);
-        let most = self.names.len() as i64 * 2 / 3;
         let online =
             "SELECT count(*) FROM osa_push WHERE online AND incarnation = (SELECT max(incarnation) FROM osa_node)";
-        while self.queue.ask(|line| line.number(online)) < most && Instant::now() < end {
-            sleep(Duration::from_millis(50));
+        self.wait_for(Duration::from_secs(6), online, self.names.len() * 2 / 3);
+    }
+
+    /// Waits until this query counts so many, but no longer than this.
+    fn wait_for(&self, at_most: Duration, query: &str, enough: usize) {
+        let end = Instant::now() + at_most;
+        while self.queue.ask(|line| line.value::<usize>(query)).unwrap() < enough && Instant::now() < end {
+            sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Some existing agents hear nothing any more. Returns when each has a request on its way.
+    pub fn agents_fall_silent(&self, how_many: usize) {
+        let of_them = format!(
+            "server_id IN (SELECT id FROM rhnServer WHERE name IN ({}))",
+            list(&self.names[..how_many])
+        );
+        let online = format!(
+            "SELECT count(*) FROM osa_push WHERE online AND incarnation = (SELECT max(incarnation) FROM osa_node) AND {of_them}"
+        );
+        self.wait_for(SETTLED_WITHIN, &online, how_many);
+        self.agents.stop(how_many);
+        self.schedule_for_all();
+        let asked = format!("SELECT count(*) FROM osa_request WHERE ended_at IS NULL AND state = 'sent' AND {of_them}");
+        self.wait_for(Duration::from_secs(6), &asked, how_many);
     }
 
     /// Some existing agents die, and nobody starts them again.
