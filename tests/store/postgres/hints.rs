@@ -172,6 +172,8 @@ async fn hint_finds_what_the_sweep_has_no_time_for() {
     let systems: Vec<SystemId> = (1..=SYSTEMS).map(SystemId).collect();
     let online = |&system: &SystemId| crate::postgres::step(system, 0, Step::Online(true));
     site.store.start_node("one", at(0)).await.unwrap();
+    // That nobody listened before is looked into while nobody is connected.
+    site.store.changed_systems().await.unwrap();
     let steps: Vec<Entry> = systems.iter().map(online).collect();
     site.store.record(&steps).await.unwrap();
     assert_eq!(site.store.push_records(&systems).await.unwrap().len(), systems.len());
