@@ -326,6 +326,9 @@ fn database_without_our_tables_is_refused_with_the_remedy() {
         (&again["applied"], &again["triggers"]),
         (&0.into(), &"installed".into())
     );
+    database.sql("ALTER TABLE rhnAction DISABLE TRIGGER osa_action_postponed");
+    let told = site.run(["migrate"]).out;
+    assert!(told.contains("run osa-dispatcher migrate --install-notify"), "{told}");
     let removed = site.run(["migrate", "--remove-notify"]);
     assert!(removed.out.ends_with(": triggers are removed\n"), "{removed:?}");
 }
