@@ -196,7 +196,10 @@ fn tell_agent(talk: &mut AgentTalk, stanza: &Element, may_act: bool) -> usize {
         agent_talk::Output::RequestReceived(_)
         | agent_talk::Output::LinkUp(_)
         | agent_talk::Output::Acknowledged(_) => true,
-        agent_talk::Output::Write(_) | agent_talk::Output::ClockOff | agent_talk::Output::Ignored(_) => false,
+        agent_talk::Output::Write(_)
+        | agent_talk::Output::ClockOff
+        | agent_talk::Output::KeyVoid
+        | agent_talk::Output::Ignored(_) => false,
     };
     let outputs = talk.handle_message(NOW, stanza);
     let effects = outputs.iter().filter(|output| has_effect(output)).count();

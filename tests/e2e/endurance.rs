@@ -208,6 +208,7 @@ pub fn count(totals: &mut BTreeMap<&'static str, usize>, events: &[Event]) {
             Event::Answered("checkin") => "requests answered",
             Event::Answered(_) => "pings answered",
             Event::Forgotten => "requests forgotten in a check",
+            Event::Distrusted => "messages distrusted",
             Event::CheckStarted => "checks started",
             Event::CheckEnded(0) => "checks ended well",
             Event::CheckEnded(_) => "checks failed",

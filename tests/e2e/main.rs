@@ -45,6 +45,8 @@ mod existing;
 mod existing_agents;
 mod existing_logins;
 #[cfg(feature = "dispatcher")]
+mod key_rotation;
+#[cfg(feature = "dispatcher")]
 mod machine;
 #[cfg(feature = "dispatcher")]
 mod names;

@@ -128,7 +128,7 @@ impl World {
                 CoreOutput::Remember(number) => self.remembered.push(number),
                 CoreOutput::Close(end) => panic!("{end}"),
                 CoreOutput::LoggedIn(jid) => assert_eq!(jid, JID),
-                CoreOutput::ClockOff | CoreOutput::Forget(_) | CoreOutput::ForgetNumbers => {}
+                CoreOutput::ClockOff | CoreOutput::KeyVoid | CoreOutput::Forget(_) | CoreOutput::ForgetNumbers => {}
             }
         }
         acted

@@ -91,24 +91,28 @@ fn original_ping_is_answered_at_once() {
     assert!(signed.is_valid_response(&Secret::new(KEY), DISPATCHER, AGENT));
 }
 
-#[test]
-fn original_requests_that_must_not_count_are_ignored() {
-    let action = Action::CheckIn.request();
-    let now = NOW.as_secs();
-    let hour = LEGACY_LIMIT.as_secs().cast_signed();
-    let mut forged = checkin("2");
+fn forged(serial: &str) -> Element {
+    let mut forged = checkin(serial);
     let x = forged
         .get_child_mut("x", "http://jabber.rhn.redhat.com/jabber/signed")
         .unwrap();
     let signature = format!("{:0<40}", "");
     x.set_attr(rxml::Namespace::NONE, "signature".try_into().unwrap(), signature);
+    forged
+}
+
+#[test]
+fn original_requests_that_must_not_count_are_ignored() {
+    let action = Action::CheckIn.request();
+    let now = NOW.as_secs();
+    let hour = LEGACY_LIMIT.as_secs().cast_signed();
     let unknown = "http://jabber.rhn.redhat.com/jabber/message/request/reboot";
     let cases = [
         (
             original_request("someone@sat.example.com/else", action, now, "1"),
             Ignored::UnknownSender,
         ),
-        (forged, Ignored::BadSignature),
+        (forged("2"), Ignored::BadSignature),
         (original_request(DISPATCHER, unknown, now, "3"), Ignored::UnknownAction),
         (
             original_request(DISPATCHER, action, now - hour - 1, "4"),
@@ -204,7 +208,7 @@ fn our_request_is_taken_once_and_only_by_its_addressee() {
     let mut renamed = AgentTalk::new(AGENT.into(), renamed, 0);
     assert_eq!(
         renamed.handle_message(NOW, &stanza),
-        [Output::Ignored(Ignored::UnknownClient)]
+        [Output::KeyVoid, Output::Ignored(Ignored::UnknownClient)]
     );
 
     let from_elsewhere = String::from(&stanza)
@@ -214,6 +218,41 @@ fn our_request_is_taken_once_and_only_by_its_addressee() {
     assert_eq!(
         agent.handle_message(NOW, &from_elsewhere),
         [Output::Ignored(Ignored::UnknownSender)]
+    );
+}
+
+/// Nobody tells an agent that another process registered as its system, but that its dispatcher signs with another key.
+#[test]
+fn dispatcher_that_signs_with_another_key_makes_the_agent_register_anew() {
+    let older = || Enrolment {
+        client: ClientName("older".into()),
+        key: Secret::new("older"),
+        ..enrolment()
+    };
+    let from = |stanza: &Element, sender: &str| {
+        let mut stanza = stanza.clone();
+        stanza.set_attr(rxml::Namespace::NONE, "from".try_into().unwrap(), sender.to_owned());
+        stanza
+    };
+    for stanza in [our_request(5), checkin("6")] {
+        let mut agent = AgentTalk::new(AGENT.into(), older(), 0);
+        assert!(agent.handle_message(NOW, &stanza).contains(&Output::KeyVoid));
+
+        let mut agent = AgentTalk::new(AGENT.into(), older(), 0);
+        let stranger = from(&stanza, "someone@sat.example.com/else");
+        assert_eq!(
+            agent.handle_message(NOW, &stranger),
+            [Output::Ignored(Ignored::UnknownSender)]
+        );
+    }
+
+    let mut strong = agent();
+    strong.handle_message(NOW, &our_request(5));
+    let weak = strong.handle_message(NOW, &forged("7"));
+    assert_eq!(
+        weak,
+        [Output::Ignored(Ignored::BadSignature)],
+        "ours would have named the key"
     );
 }
 

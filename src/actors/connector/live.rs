@@ -38,6 +38,8 @@ pub(super) enum Ending {
     Unheard,
     /// Our clock's drift has to be measured again.
     ClockOff,
+    /// Our name and key are void.
+    KeyVoid,
 }
 
 impl Ending {
@@ -47,7 +49,7 @@ impl Ending {
             Self::Stream(ClientEnd::ServerEnded(DefinedCondition::Conflict)) => Some(Cause::Conflict),
             Self::Stream(ClientEnd::CredentialsTaken) => Some(Cause::CredentialsTaken),
             Self::OtherJid(jid) => Some(Cause::OtherJid(jid.clone())),
-            Self::Unheard => Some(Cause::LinkGone),
+            Self::Unheard | Self::KeyVoid => Some(Cause::LinkGone),
             Self::ClockOff => Some(Cause::ClockOff),
             Self::Stream(_) | Self::Link(_) | Self::Gone | Self::SlowReader => None,
         }
@@ -62,6 +64,10 @@ impl Ending {
             Self::SlowReader => "the server does not read".to_owned(),
             Self::OtherJid(jid) => format!("the server gave the JID {jid}, which is not registered yet"),
             Self::Unheard => "no dispatcher answered the announcement".to_owned(),
+            Self::KeyVoid => {
+                "the dispatcher signs with a newer key: another process has registered with this machine's systemid"
+                    .to_owned()
+            }
             Self::ClockOff => "the dispatcher's clock and ours differ too much".to_owned(),
         }
     }

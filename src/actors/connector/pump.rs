@@ -175,6 +175,7 @@ impl Connector {
                 self.notify(CheckInput::LinkUp(dispatcher), ctx);
             }
             LinkEvent::ClockOff => self.close_for(Ending::ClockOff),
+            LinkEvent::KeyVoid => self.close_for(Ending::KeyVoid),
             LinkEvent::Ignored(why) => tracing::debug!(event = "dispatcher_ignored", reason = %why),
         }
     }

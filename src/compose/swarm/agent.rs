@@ -104,6 +104,7 @@ impl Life<'_> {
                 CoreOutput::Start(start) => self.run(start),
                 CoreOutput::LoggedIn(_)
                 | CoreOutput::ClockOff
+                | CoreOutput::KeyVoid
                 | CoreOutput::Remember(_)
                 | CoreOutput::Forget(_)
                 | CoreOutput::ForgetNumbers => {}

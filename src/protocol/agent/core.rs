@@ -28,6 +28,8 @@ pub enum CoreOutput {
     LinkUp(Dispatcher),
     /// Register again: the drift is wrong.
     ClockOff,
+    /// Register again: name and key are void.
+    KeyVoid,
     /// Start a run; answer with [`CheckInput::RunStarted`] or [`CheckInput::StartFailed`], and its end with
     /// [`CheckInput::RunEnded`].
     Start(RunStart),
@@ -169,6 +171,7 @@ impl AgentCore {
                 self.decide(CheckInput::LinkUp(dispatcher), &mut outputs);
             }
             LinkEvent::ClockOff => self.outputs.push_back(CoreOutput::ClockOff),
+            LinkEvent::KeyVoid => self.outputs.push_back(CoreOutput::KeyVoid),
             // Who wants to log it uses the link itself.
             LinkEvent::Ignored(_) => {}
         }

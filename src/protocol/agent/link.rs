@@ -38,6 +38,8 @@ pub enum LinkEvent {
     Acknowledged(RunId),
     /// Our clock, corrected by the drift, is too far from the dispatcher's: register again.
     ClockOff,
+    /// Our name and key are void: register again.
+    KeyVoid,
     /// Something had no effect; for the log.
     Ignored(Ignored),
 }
@@ -165,6 +167,7 @@ impl AgentLink {
                 TalkOutput::LinkUp(dispatcher) => self.events.push_back(LinkEvent::LinkUp(dispatcher)),
                 TalkOutput::Acknowledged(run) => self.events.push_back(LinkEvent::Acknowledged(run)),
                 TalkOutput::ClockOff => self.events.push_back(LinkEvent::ClockOff),
+                TalkOutput::KeyVoid => self.events.push_back(LinkEvent::KeyVoid),
                 TalkOutput::Ignored(why) => self.events.push_back(LinkEvent::Ignored(why)),
             }
         }

@@ -18,6 +18,8 @@ mod link;
 mod session;
 mod tls;
 
+pub use self::calls::Registration;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -100,6 +102,8 @@ pub enum Event {
     Answered(&'static str),
     /// What was answered had no effect: the check runs already.
     Forgotten,
+    /// A request or ping came that is not signed with its key.
+    Distrusted,
     CheckStarted,
     CheckEnded(i32),
     /// The session ended; it will be back.
@@ -122,6 +126,8 @@ struct Shared {
     /// It has noticed: what comes from now on is not heard.
     stands: AtomicBool,
     checks: AtomicU32,
+    /// A name and key that it got while its session went on.
+    re_enrolled: Mutex<Option<Registration>>,
 }
 
 impl Shared {
@@ -156,6 +162,11 @@ impl Shared {
     }
 }
 
+/// Another process registers as this system: its name and key are void from now on.
+pub fn rotate(identity: &Identity) -> Registration {
+    calls::register_osad(identity).unwrap()
+}
+
 /// A running agent, killed when it is dropped.
 pub struct ExistingAgent {
     shared: Arc<Shared>,
@@ -175,6 +186,7 @@ impl ExistingAgent {
             stopped: AtomicBool::new(false),
             stands: AtomicBool::new(false),
             checks: AtomicU32::new(0),
+            re_enrolled: Mutex::new(None),
         });
         let its = Arc::clone(&shared);
         let thread = std::thread::spawn(move || session::live(&its));
@@ -234,6 +246,12 @@ impl ExistingAgent {
     pub fn interrupt(mut self) {
         self.shared.interrupted.store(true, Ordering::SeqCst);
         self.join();
+    }
+
+    /// Gets another name and key, and uses them from the next stanza on; its connection goes on.
+    pub fn re_enrol(&self) {
+        let registration = rotate(&self.shared.identity);
+        *self.shared.re_enrolled.lock().unwrap() = Some(registration);
     }
 
     /// SIGSTOP and SIGCONT. Returns when it has taken effect.

@@ -177,6 +177,9 @@ impl Session<'_> {
         let Some(x) = signed.filter(|x| x.ns() == format!("{BASE}/signed")) else {
             return Ok(());
         };
+        if let Some(registration) = self.shared.re_enrolled.lock().unwrap().take() {
+            self.registration = registration;
+        }
         let value = |name: &str| x.attr(name).unwrap_or("None").to_owned();
         let (timestamp, serial, action, jid) = (value("timestamp"), value("serial"), value("action"), value("jid"));
         let expected = sign(
@@ -184,6 +187,7 @@ impl Session<'_> {
             &[&self.jid, &timestamp, &serial, &action, &jid],
         );
         if value("signature") != expected {
+            self.shared.note(Event::Distrusted);
             return Ok(());
         }
         let kind = match action.strip_prefix(BASE) {

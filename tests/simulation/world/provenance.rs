@@ -93,7 +93,10 @@ impl World {
         });
         let genuine = genuine && stanza.attr("from") == Some(wire::DISPATCHER);
         let complains = outputs.contains(&Output::ClockOff);
-        let moved = outputs.iter().any(|output| !matches!(output, Output::Ignored(_)));
+        // To register anew is not to believe.
+        let moved = outputs
+            .iter()
+            .any(|output| !matches!(output, Output::Ignored(_) | Output::KeyVoid));
         assert!(
             !moved || genuine,
             "I7: agent {index} believed {stanza:?}; {}",
@@ -105,7 +108,7 @@ impl World {
         let counts = outputs.iter().any(|output| match output {
             Output::RequestReceived(_) | Output::Acknowledged(_) => true,
             Output::Write(_) => !complains,
-            Output::LinkUp(_) | Output::ClockOff | Output::Ignored(_) => false,
+            Output::LinkUp(_) | Output::ClockOff | Output::KeyVoid | Output::Ignored(_) => false,
         });
         assert!(
             !counts || (near && !(weak && agent.strong)),

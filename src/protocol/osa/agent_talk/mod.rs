@@ -77,6 +77,8 @@ pub enum Output {
     /// The dispatcher's time and ours differ by more than the limit: measure the drift again, then send the
     /// [`presence`](AgentTalk::presence) again.
     ClockOff,
+    /// The dispatcher signs with another name or key than ours, which are void then: register again.
+    KeyVoid,
     /// An element had no effect; for the log.
     Ignored(Ignored),
 }
@@ -185,7 +187,13 @@ impl AgentTalk {
         element: &Element,
         outputs: &mut Vec<Output>,
     ) -> Result<(), Ignored> {
-        let (payload, stamp) = self.open(sender, element)?;
+        let (payload, stamp) = match self.open(sender, element) {
+            Err(Ignored::UnknownClient) => {
+                outputs.push(Output::KeyVoid);
+                return Err(Ignored::UnknownClient);
+            }
+            opened => opened?,
+        };
         self.heard_ours(sender, outputs);
         let signature = element.attr("signature").unwrap_or_default();
         match self.replay.admit(self.server_time(now), stamp.time, signature) {
@@ -261,16 +269,7 @@ impl AgentTalk {
         signed: &Signed,
         outputs: &mut Vec<Output>,
     ) -> Result<(), Ignored> {
-        if !self.enrolment.dispatchers.is_empty() && !self.is_dispatcher(sender) {
-            return Err(Ignored::UnknownSender);
-        }
-        let time = signed.unix_seconds().ok_or(Ignored::Timestamp)?;
-        if !signed.is_valid_request(&self.enrolment.key, &self.own) {
-            return Err(Ignored::BadSignature);
-        }
-        if self.strong {
-            return Err(Ignored::WeakSignature);
-        }
+        let time = self.verify_signed(sender, signed, outputs)?;
         let action = signed.requested().ok_or(Ignored::UnknownAction)?;
         let signature = signed.signature.as_deref().unwrap_or_default();
         let fresh = self
@@ -297,6 +296,30 @@ impl AgentTalk {
             }
         }
         Ok(())
+    }
+
+    /// The time in an `<x/>` that this registration's dispatcher signed.
+    fn verify_signed(&self, sender: &str, signed: &Signed, outputs: &mut Vec<Output>) -> Result<i64, Ignored> {
+        if !self.enrolment.dispatchers.is_empty() && !self.is_dispatcher(sender) {
+            return Err(Ignored::UnknownSender);
+        }
+        let time = signed.unix_seconds().ok_or(Ignored::Timestamp)?;
+        let is_valid = signed.is_valid_request(&self.enrolment.key, &self.own);
+        if self.strong {
+            return Err(if is_valid {
+                Ignored::WeakSignature
+            } else {
+                Ignored::BadSignature
+            });
+        }
+        if !is_valid {
+            // It names no key; but the server stamped the sender, which is a dispatcher of this registration.
+            if self.is_dispatcher(sender) {
+                outputs.push(Output::KeyVoid);
+            }
+            return Err(Ignored::BadSignature);
+        }
+        Ok(time)
     }
 
     /// Whether the registration named this dispatcher; resources are not compared.
