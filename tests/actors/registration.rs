@@ -74,6 +74,7 @@ impl Server {
             entropy: Arc::new(OsEntropy),
             jabber_server: HOST.to_owned(),
             dispatcher: format!("rhn-dispatcher-sat@{HOST}/superclient"),
+            domains: vec![HOST.to_owned(), "proxy.example.com".to_owned()],
         };
         let service = RegistrationEndpoint::new(registrar, vec![listener], Arc::new(Semaphore::new(4)));
         let guard = ExitGuard::new(ChildId(0), Generation(1), Nobody.start().recipient());
@@ -177,6 +178,47 @@ async fn every_registration_rotates_name_and_key() {
         first.as_struct().expect("struct").get("shared-key"),
         second.as_struct().expect("struct").get("shared-key")
     );
+}
+
+/// Whatever an agent that can log in here may report; and what nobody here can be.
+#[actix::test]
+async fn jids_of_other_servers_are_refused_and_odd_ones_of_ours_taken() {
+    let server = Server::start();
+    server
+        .register(server.systemid(&server.secret))
+        .await
+        .expect("no fault");
+    let register = async |jid: &str| {
+        let request = Request::RegisterOsadJid {
+            systemid: server.systemid(&server.secret),
+            jabber_id: jid.to_owned(),
+        };
+        server.call(&request.to_call()).await.map_err(|fault| fault.code)
+    };
+
+    for jid in [
+        JID,
+        "osad-1a2b3c4d5e@sat.example.com",
+        "osad-1a2b3c4d5e@SAT.Example.COM/osad",
+        "Osad_1.x@proxy.example.com/osad",
+        "osad-1a2b3c4d5e@sat.example.com/another resource/with a slash@and more",
+    ] {
+        assert!(register(jid).await.is_ok(), "{jid}");
+    }
+    for jid in [
+        "osad-1a2b3c4d5e@sat.example.org/osad",
+        "osad-1a2b3c4d5e@sat.example.com.evil.org/osad",
+        "@sat.example.com/osad",
+        "sat.example.com",
+        "osad/x@sat.example.com",
+        "nonsense",
+        "",
+    ] {
+        assert_eq!(register(jid).await, Err(-160), "{jid}");
+    }
+    let kept = "osad-1a2b3c4d5e@sat.example.com/another resource/with a slash@and more";
+    let clients = server.store.clients_by_jid(kept).await.expect("works");
+    assert_eq!(clients.len(), 1, "what was refused changed nothing");
 }
 
 #[actix::test]

@@ -232,9 +232,11 @@ fn certificate_is_taken_anew_at_sighup() {
 }
 
 #[test]
-fn bad_certificate_at_sighup_leaves_the_old_one_in_use() {
+fn what_is_bad_at_sighup_is_told_and_leaves_the_old_in_use() {
     let site = Site::initialised();
     let dispatcher = site.serve();
+    let files = [site.path("data/tls/server.crt"), site.config()];
+    let good = files.clone().map(|file| fs::read(file).unwrap());
     let expires = || site.run(["status", "--json"]).json()["running"]["certificate_expires"].clone();
     let before = expires();
 
@@ -242,12 +244,27 @@ fn bad_certificate_at_sighup_leaves_the_old_one_in_use() {
     dispatcher.signal(Signal::SIGHUP);
     dispatcher.wait_for("READY=1", &site.path("log"));
 
+    let said = |event: &str| fs::read_to_string(site.path("log")).unwrap().matches(event).count();
     assert_eq!(expires(), before);
-    assert!(
-        fs::read_to_string(site.path("log"))
-            .unwrap()
-            .contains("certificate_reload_failed")
+    assert_eq!([said("certificate_reload_failed"), said("reload_incomplete")], [1, 1]);
+
+    fs::write(&files[0], &good[0]).unwrap();
+    fs::write(&files[1], "no_such_key = 1\n").unwrap();
+    dispatcher.signal(Signal::SIGHUP);
+    dispatcher.wait_for("READY=1", &site.path("log"));
+    assert_eq!(
+        [
+            said("settings_reload_failed"),
+            said("reload_incomplete"),
+            said("reloaded")
+        ],
+        [1, 2, 0]
     );
+
+    fs::write(&files[1], &good[1]).unwrap();
+    dispatcher.signal(Signal::SIGHUP);
+    dispatcher.wait_for("READY=1", &site.path("log"));
+    assert_eq!([said("reload_incomplete"), said("reloaded")], [2, 1]);
 }
 
 #[test]

@@ -57,6 +57,7 @@ pub fn serve(database: &Arc<Database>, tls: &Path) -> SocketAddr {
         entropy: Arc::new(OsEntropy),
         jabber_server: "localhost".to_owned(),
         dispatcher,
+        domains: vec!["localhost".to_owned()],
     };
     let (told, address) = std::sync::mpsc::channel();
     std::thread::spawn(move || {

@@ -149,13 +149,11 @@ fn configuration(added: &SystemAdded) -> String {
 server_url = ["https://{hostname}{registration}/XMLRPC"]
 {jabber_server}systemid = "{CLIENT_DIRECTORY}/{SYSTEMID}"
 auth_file = "{CLIENT_DIRECTORY}/osad-auth.conf"
+# What an action starts. It can be started twice for one action, so it must be idempotent.
+#check.command = "/usr/sbin/rhn_check"
 
 [tls]
 ca = "{CLIENT_DIRECTORY}/{CA_FILE}"
-
-# What an action starts. It can be started twice for one action, so it must be idempotent.
-#[check]
-#command = "/usr/sbin/rhn_check"
 "#
     )
 }
@@ -179,6 +177,8 @@ fn instructions(added: &SystemAdded, directory: &Path) -> String {
 mod tests {
     use super::*;
     use crate::compose::control::answers::Private;
+    #[cfg(feature = "agent")]
+    use crate::settings::agent::{AgentFlags, AgentSettings};
     use std::os::unix::fs::PermissionsExt;
 
     fn added(xmpp_port: u16, registration_port: u16) -> SystemAdded {
@@ -234,6 +234,24 @@ mod tests {
             text.contains("-cf - systemid RHN-ORG-TRUSTED-SSL-CERT osad.toml |"),
             "the bundle's own directory, which is open to nobody, stays behind: {text}"
         );
+    }
+
+    #[cfg(feature = "agent")]
+    #[test]
+    fn command_that_is_uncommented_is_the_checks() {
+        let text = configuration(&added(5222, 443)).replace("#check.command = \"/usr/sbin", "check.command = \"/opt");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(CONFIG);
+        fs::write(&file, &text).unwrap();
+        let flags = AgentFlags {
+            config: Some(file),
+            ..AgentFlags::default()
+        };
+
+        let settings = AgentSettings::load(&flags, []).unwrap().settings;
+
+        assert_eq!(settings.check.command.program, Path::new("/opt/rhn_check"), "{text}");
+        assert_eq!(settings.tls.ca, Path::new(CLIENT_DIRECTORY).join(CA_FILE));
     }
 
     #[test]

@@ -196,6 +196,7 @@ impl Ground {
                 port => format!("{hostname}:{port}"),
             },
             dispatcher: dispatcher_jid(&self.streams),
+            domains: self.streams.domains.clone(),
         };
         let handshakes = Arc::new(Semaphore::new(HANDSHAKE_TURNS));
         RegistrationEndpoint::new(registrar, self.registration.clone(), handshakes)

@@ -34,18 +34,24 @@ impl Reloading {
     /// Reloads what can be; what is wrong is logged, and the old stays in force.
     pub async fn reload(&mut self) {
         notify::reloading();
-        if let Err(error) = self.logging.reopen() {
+        let reopened = self.logging.reopen();
+        if let Err(error) = &reopened {
             tracing::error!(event = "log_reopen_failed", error = %error);
         }
-        match DispatcherSettings::load(&self.flags, std::env::vars()) {
-            Ok(newer) => self.adopt(newer),
-            Err(error) => {
-                tracing::error!(event = "settings_reload_failed", error = %error, "the old settings stay in force");
-            }
+        let loaded = DispatcherSettings::load(&self.flags, std::env::vars()).map(|newer| self.adopt(newer));
+        if let Err(error) = &loaded {
+            tracing::error!(event = "settings_reload_failed", error = %error, "the old settings stay in force");
         }
         // What is wrong with the files is logged by their owner, or by the next generation of it.
-        timeout(TLS_WITHIN, self.tls.send(ReloadTls)).await.ok();
-        tracing::info!(event = "reloaded");
+        let certified = timeout(TLS_WITHIN, self.tls.send(ReloadTls)).await;
+        if reopened.is_ok() && loaded.is_ok() && matches!(certified, Ok(Ok(Ok(_)))) {
+            tracing::info!(event = "reloaded");
+        } else {
+            tracing::warn!(
+                event = "reload_incomplete",
+                "mend what was said before this, and reload again"
+            );
+        }
         notify::ready();
     }
 

@@ -33,6 +33,8 @@ pub struct Registrar {
     pub jabber_server: String,
     /// The dispatcher's full JID.
     pub dispatcher: String,
+    /// The domains of the XMPP server: clients have JIDs of these.
+    pub domains: Vec<String>,
 }
 
 impl Registrar {
@@ -106,6 +108,9 @@ impl Registrar {
     }
 
     async fn register_osad_jid(&self, system: SystemId, jid: &str) -> Result<Reply, Failure> {
+        if !self.can_be_a_client(jid) {
+            return Err(Failure::JabberIdMissing);
+        }
         let recorded = self
             .registrations
             .register_osad_jid(system, jid, self.clock.now())
@@ -114,6 +119,15 @@ impl Registrar {
         self.observer.registration_changed(system);
         tracing::debug!(event = "osad_jid_registered", system_id = system.0, jid);
         Ok(Reply::JidRecorded)
+    }
+
+    /// Whether somebody under this JID can log in here. Existing agents report the host as it stands in their
+    /// configuration, be it in capitals, and any name and resource: compatibility contract, section 1.7.
+    fn can_be_a_client(&self, jid: &str) -> bool {
+        let bare = jid.split('/').next().unwrap_or_default();
+        bare.split_once('@').is_some_and(|(name, domain)| {
+            !name.is_empty() && self.domains.iter().any(|served| served.eq_ignore_ascii_case(domain))
+        })
     }
 
     fn random_hex(&self, count: usize) -> String {

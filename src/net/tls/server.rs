@@ -230,7 +230,8 @@ fn check(files: &ServerFiles, chain: &[CertificateDer<'_>], now: Timestamp) -> R
         .as_deref()
         .is_some_and(|name| matches_common_name(name, hostname));
     if !in_alt_names && !in_common_name {
-        let names = info.alt_names.into_iter().chain(info.common_name).collect();
+        let mut names = info.alt_names;
+        names.extend(info.common_name.filter(|name| !names.contains(name)));
         return Err(TlsError::WrongName {
             path: path.clone(),
             hostname: hostname.clone(),
