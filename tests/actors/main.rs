@@ -11,6 +11,7 @@ mod dialer;
 mod http_proxy;
 #[cfg(feature = "dispatcher")]
 mod poller;
+mod recorded_calls;
 mod registrar;
 mod registrar_refused;
 mod registration;

@@ -115,7 +115,11 @@ async fn every_coding_of_an_answer_is_read() {
         chunked(text.as_bytes()),
     ] {
         let shown = String::from_utf8_lossy(&greeting).into_owned();
-        let server = Httpd::answering([Answer::Say(greeting), Answer::Drip(osad())]).await;
+        let server = Httpd::answering([
+            Answer::Say(greeting),
+            Answer::Pieces(osad().chunks(1).map(<[u8]>::to_vec).collect()),
+        ])
+        .await;
 
         let registered = server.client().register(&systemid()).await;
 

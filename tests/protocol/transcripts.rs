@@ -2,6 +2,8 @@
 //! server, what their server sent into our client, with the stream ids, accounts and passwords they had.
 
 mod follower;
+mod reactions;
+mod served;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

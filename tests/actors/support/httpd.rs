@@ -93,8 +93,8 @@ pub fn fault(code: i64, text: &str) -> Vec<u8> {
 pub enum Answer {
     /// These bytes.
     Say(Vec<u8>),
-    /// These bytes, each by itself.
-    Drip(Vec<u8>),
+    /// These, each in a TLS record of its own.
+    Pieces(Vec<Vec<u8>>),
     /// These bytes, and the end of the connection without any goodbye.
     Cut(Vec<u8>),
     /// Nothing, for ever.
@@ -189,9 +189,9 @@ async fn give(answer: Answer, stream: &mut (impl AsyncWrite + Unpin)) -> bool {
             }
             stream.shutdown().await.ok();
         }
-        Answer::Drip(bytes) => {
-            for byte in bytes {
-                stream.write_all(&[byte]).await.ok();
+        Answer::Pieces(pieces) => {
+            for piece in pieces {
+                stream.write_all(&piece).await.ok();
                 stream.flush().await.ok();
             }
             return true;
