@@ -48,6 +48,8 @@ mod existing_logins;
 mod key_rotation;
 #[cfg(feature = "dispatcher")]
 mod machine;
+#[cfg(feature = "swarm")]
+mod measurements;
 #[cfg(feature = "dispatcher")]
 mod names;
 #[cfg(feature = "dispatcher")]

@@ -1,6 +1,7 @@
 //! One agent: a core, driven as `osad` drives its two halves, on a socket while there is one.
 
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -36,9 +37,11 @@ pub(super) async fn live(flock: Rc<Flock>, member: Member) {
             member: &member,
             core: &mut core,
             entered: None,
+            check: None,
         };
         let end = life.connection(talk.take()).await;
         let was_up = life.leave();
+        drop(life);
         talk = core.disconnected(now());
         failures = match (was_up, end) {
             (true, _) => 1,
@@ -57,7 +60,11 @@ struct Life<'a> {
     core: &'a mut AgentCore,
     /// When the dispatcher had welcomed it.
     entered: Option<Instant>,
+    /// The check that runs, and what it waits for.
+    check: Option<(RunStart, Check<'a>)>,
 }
+
+type Check<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 impl Life<'_> {
     async fn connection(&mut self, talk: Option<AgentTalk>) -> io::Result<()> {
@@ -84,6 +91,7 @@ impl Life<'_> {
                     length => self.core.receive(buffer.get(..length).unwrap_or_default(), now()),
                 },
                 () = sleep_until(deadline) => self.core.handle_deadline(now()),
+                () = done(&mut self.check) => self.check_ended(),
                 _ = cut.changed() => return Ok(()),
                 _ = deaf.changed() => {}
             }
@@ -113,20 +121,30 @@ impl Life<'_> {
         Ok(false)
     }
 
-    /// A check that takes no time and succeeds.
+    /// A check that takes no more time than the Satellite does, and succeeds.
     fn run(&mut self, start: RunStart) {
+        let (flock, system) = (self.flock, self.member.system);
+        self.core.handle_check(CheckInput::RunStarted(start.run), now());
+        self.check = Some((start, Box::pin(flock.carry_out(system))));
+    }
+
+    fn check_ended(&mut self) {
+        let Some((start, _)) = self.check.take() else {
+            return;
+        };
         let ended = EndedRun {
             run: start.run,
             end: RunEnd::Exited(0),
             run_time: Duration::ZERO,
         };
-        self.core.handle_check(CheckInput::RunStarted(start.run), now());
         self.core.handle_check(CheckInput::RunEnded(ended), now());
         self.flock.count_run();
     }
 
     /// The connection is gone; whether it had been up.
     fn leave(&mut self) -> bool {
+        // What is left of a check is of no interest to anybody.
+        self.check_ended();
         let was_up = self.entered.take().is_some();
         if was_up {
             self.flock.left();
@@ -147,6 +165,13 @@ impl Life<'_> {
             drift_millis: 0,
         };
         AgentTalk::new(self.member.jid(&self.flock.domain), enrolment, random().into())
+    }
+}
+
+async fn done(check: &mut Option<(RunStart, Check<'_>)>) {
+    match check {
+        Some((_, check)) => check.await,
+        None => std::future::pending().await,
     }
 }
 

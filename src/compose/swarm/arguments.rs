@@ -18,6 +18,8 @@ pub(super) enum Command {
     Connect(ConnectArguments),
     /// Queue actions: time from the committed row to the start of the check in real `osad` processes
     Schedule(ScheduleArguments),
+    /// Beside a Satellite with years of history: what its database is asked, what that costs, and by which plan
+    Database(DatabaseArguments),
 }
 
 /// What both have in common.
@@ -68,4 +70,57 @@ pub(super) struct ScheduleArguments {
     /// Mean pause between two actions, in milliseconds
     #[arg(long, default_value_t = 100)]
     pub(super) pause_ms: u64,
+    /// Beside a Satellite, on PostgreSQL
+    #[arg(long)]
+    pub(super) satellite: bool,
+    /// With the triggers of `migrate --install-notify`
+    #[arg(long, requires = "satellite")]
+    pub(super) triggers: bool,
+    #[command(flatten)]
+    pub(super) history: HistoryArguments,
+}
+
+/// What is in the Satellite's database.
+#[derive(Debug, Args)]
+pub(super) struct HistoryArguments {
+    /// Systems of the Satellite, the agents' included
+    #[arg(long, default_value_t = 100_000)]
+    pub(super) systems: i64,
+    /// Actions that have ended
+    #[arg(long, default_value_t = 5_000_000)]
+    pub(super) finished: i64,
+    /// Actions that have not
+    #[arg(long, default_value_t = 200_000)]
+    pub(super) pending: i64,
+    /// What PostgreSQL is given
+    #[arg(long, default_value = "1GB")]
+    pub(super) shared_buffers: String,
+    /// Keep the database as it was made in this directory, and begin with it where it is there
+    #[arg(long)]
+    pub(super) keep_history: Option<PathBuf>,
+}
+
+impl HistoryArguments {
+    /// Where this history is kept.
+    pub(super) fn kept(&self) -> Option<PathBuf> {
+        let name = format!("{}-{}-{}", self.systems, self.finished, self.pending);
+        self.keep_history.as_ref().map(|directory| directory.join(name))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DatabaseArguments {
+    #[command(flatten)]
+    pub(super) site: SiteArguments,
+    #[command(flatten)]
+    pub(super) history: HistoryArguments,
+    /// How long the cost is measured, idle and under pushes, in seconds
+    #[arg(long, default_value_t = 65)]
+    pub(super) cost_secs: u64,
+    /// How long statements are listened to, idle and under a tenth of the pushes, in seconds
+    #[arg(long, default_value_t = 65)]
+    pub(super) listen_secs: u64,
+    /// Actions a second, each for one agent
+    #[arg(long, default_value_t = 200)]
+    pub(super) pushes: u32,
 }

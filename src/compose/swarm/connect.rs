@@ -18,7 +18,7 @@ pub(super) async fn run(arguments: &ConnectArguments) -> Result<(), SwarmError> 
     let arguments = &arguments.site;
     let report = Report::new(arguments.json);
     report.progress(format_args!("making {} systems", arguments.agents));
-    let mut site = Site::open(arguments).await?;
+    let mut site = Site::open(arguments, None).await?;
     let flock = site.flock(arguments.in_flight)?;
     let mut run = Run {
         count: arguments.agents,

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(super) use crate::compose::control::answers::SystemAdded;
-use crate::compose::control::answers::{Answer, Status};
+use crate::compose::control::answers::{Answer, Status, SystemAdded};
 use crate::compose::control::envelope::{read_answer, write_request};
 use crate::compose::control::requests::{Request, Schedule, Selection};
 use crate::net::control::ask;

@@ -31,8 +31,21 @@ pub(super) enum SwarmError {
     TimedOut(&'static str, u64, PathBuf),
     #[error("{0} is not running any more; its log is in {1}")]
     Ended(&'static str, PathBuf),
+    #[error("the Satellite's database: {}", told(.0))]
+    Database(#[from] tokio_postgres::Error),
+    #[error("{0} is missing: install PostgreSQL's server")]
+    NoPostgres(&'static str),
+    #[error("{0} failed: {1}")]
+    Failed(PathBuf, String),
     #[error("the shared password cannot be used")]
     Password,
+}
+
+/// The server's own words, if it has any.
+fn told(error: &tokio_postgres::Error) -> String {
+    error
+        .as_db_error()
+        .map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 impl SwarmError {

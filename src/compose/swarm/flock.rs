@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
@@ -10,7 +11,8 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use super::agent;
 use super::error::SwarmError;
 use super::link::Target;
-use super::numbers::{Samples, millis};
+use super::numbers::{Samples, complain, millis};
+use super::satellite::Satellite;
 use crate::domain::ids::ClientName;
 use crate::domain::secret::Secret;
 
@@ -23,6 +25,8 @@ pub(super) struct Member {
     pub(super) username: String,
     pub(super) client: ClientName,
     pub(super) key: Secret,
+    /// Its number in the database.
+    pub(super) system: i64,
 }
 
 impl Member {
@@ -38,6 +42,8 @@ pub(super) struct Flock {
     pub(super) domain: String,
     pub(super) dispatcher: String,
     pub(super) password: Secret,
+    /// Who carries out what a check fetches, unless nobody does.
+    satellite: Option<Arc<Satellite>>,
     gate: Semaphore,
     in_flight: u32,
     cut: watch::Sender<()>,
@@ -51,12 +57,19 @@ pub(super) struct Flock {
 
 impl Flock {
     /// Nobody yet; at most `in_flight` logins at the same time.
-    pub(super) fn new(target: Target, domain: &str, password: Secret, in_flight: u32) -> Rc<Self> {
+    pub(super) fn new(
+        target: Target,
+        domain: &str,
+        password: Secret,
+        in_flight: u32,
+        satellite: Option<Arc<Satellite>>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             target,
             domain: domain.to_owned(),
             dispatcher: format!("rhn-dispatcher-sat@{domain}/superclient"),
             password,
+            satellite,
             gate: Semaphore::new(usize::try_from(in_flight).unwrap_or(1)),
             in_flight,
             cut: watch::Sender::new(()),
@@ -174,6 +187,15 @@ impl Flock {
     /// A connection failed.
     pub(super) fn count_failure(&self) {
         self.failures.set(self.failures.get() + 1);
+    }
+
+    /// What a check does.
+    pub(super) async fn carry_out(&self, system: i64) {
+        if let Some(satellite) = &self.satellite
+            && let Err(error) = satellite.carry_out(system).await
+        {
+            complain(error);
+        }
     }
 
     /// A check ran.

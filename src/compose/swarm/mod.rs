@@ -5,6 +5,7 @@
 //!                                                             ▲ TLS           ▲ TLS        ▲ control socket
 //!  Flock ── N tasks, each an AgentCore on a socket of its own ┘   osad × M ───┘   schedule ┘
 //!                                                                   └─ check: osa-swarm stamp ──► Stamps
+//!  Satellite ── PostgreSQL with years of history, SQL for what the web interface and checks do, registrations
 //! ```
 //!
 //! The agents are [`AgentCore`](crate::protocol::agent::AgentCore)s, the very thing `osad` runs in two actors; what they
@@ -14,12 +15,15 @@ mod agent;
 mod arguments;
 mod connect;
 mod control;
+mod database;
 mod error;
 mod flock;
 mod link;
 mod numbers;
 mod osads;
+mod owner;
 mod process;
+mod satellite;
 mod schedule;
 mod site;
 mod stamp;
@@ -64,6 +68,7 @@ fn measure(arguments: Arguments) -> Result<(), SwarmError> {
         match arguments.command {
             Command::Connect(arguments) => connect::run(&arguments).await,
             Command::Schedule(arguments) => schedule::run(&arguments).await,
+            Command::Database(arguments) => database::run(&arguments).await,
         }
     })
 }

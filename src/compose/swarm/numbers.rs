@@ -81,6 +81,14 @@ impl Report {
         self.values.insert(name.to_owned(), values);
     }
 
+    /// One of several things of a kind, for programs.
+    pub(super) fn collect(&mut self, name: &str, value: Value) {
+        let list = self.values.entry(name).or_insert_with(|| Value::Array(Vec::new()));
+        if let Value::Array(list) = list {
+            list.push(value);
+        }
+    }
+
     /// How far it is, for people.
     pub(super) fn progress(&self, what: impl Display) {
         self.line(format_args!("# {what}"));

@@ -1,39 +1,36 @@
 //! Real `osad` processes.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::control::{Control, SystemAdded};
 use super::error::SwarmError;
+use super::owner::{Owner, System};
 use super::process::Process;
 use super::site::{HOSTNAME, Site, beside_us};
 use super::stamp;
 
-/// The `osad` processes of a site, by the name of their system.
+/// The `osad` processes of a site.
+#[derive(Default)]
 pub(super) struct Osads {
-    names: Vec<String>,
-    processes: HashMap<String, Process>,
+    systems: Vec<System>,
+    processes: Vec<Process>,
 }
 
 impl Osads {
     /// Adds a system for each, and starts it. Its check sends a stamp to `stamps`.
     pub(super) async fn start(
         site: &Site,
-        control: &Control,
+        owner: &Owner,
         program: Option<&PathBuf>,
         count: usize,
         stamps: &Path,
     ) -> Result<Self, SwarmError> {
         let program = program.cloned().unwrap_or_else(|| beside_us("osad"));
-        let mut osads = Self {
-            names: Vec::new(),
-            processes: HashMap::new(),
-        };
+        let mut osads = Self::default();
         for number in 0..count {
             let name = format!("osad-{number}");
-            let added = control.add_system(&name).await?;
+            let added = owner.add_system(&name).await?;
             let directory = site.directory().join(&name);
             prepare(&directory, site, &added, stamps)?;
             let mut command = Command::new(&program);
@@ -42,42 +39,42 @@ impl Osads {
                 .arg("--config")
                 .arg(directory.join("osad.toml"));
             let process = Process::start("osad", &mut command, &directory.join("osad.log"))?;
-            osads.processes.insert(name.clone(), process);
-            osads.names.push(name);
+            osads.processes.push(process);
+            osads.systems.push(added);
         }
         Ok(osads)
     }
 
     /// Their systems.
-    pub(super) fn names(&self) -> &[String] {
-        &self.names
+    pub(super) fn systems(&self) -> &[System] {
+        &self.systems
     }
 
     /// Says so if one has ended.
     pub(super) fn check(&mut self) -> Result<(), SwarmError> {
-        self.processes.values_mut().try_for_each(Process::check)
+        self.processes.iter_mut().try_for_each(Process::check)
     }
 
     /// The largest of them. Units: bytes.
     pub(super) fn resident_max(&self) -> u64 {
-        let resident = self.processes.values().map(|process| process.usage().resident);
+        let resident = self.processes.iter().map(|process| process.usage().resident);
         resident.max().unwrap_or(0)
     }
 }
 
 impl Drop for Osads {
     fn drop(&mut self) {
-        self.processes.values_mut().for_each(Process::terminate);
+        self.processes.iter_mut().for_each(Process::terminate);
     }
 }
 
-fn prepare(directory: &Path, site: &Site, added: &SystemAdded, stamps: &Path) -> Result<(), SwarmError> {
+fn prepare(directory: &Path, site: &Site, added: &System, stamps: &Path) -> Result<(), SwarmError> {
     fs::create_dir_all(directory).map_err(SwarmError::file("make", directory))?;
     let write = |name: &str, text: &str| {
         let path = directory.join(name);
         fs::write(&path, text).map_err(SwarmError::file("write", path))
     };
-    write("systemid", &added.systemid.0)?;
+    write("systemid", added.systemid.expose())?;
     write("machine-id", &format!("{:032x}\n", added.id))?;
     write("osad.toml", &configuration(directory, site, &added.name, stamps))
 }

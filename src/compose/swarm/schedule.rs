@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::arguments::ScheduleArguments;
@@ -12,10 +13,10 @@ use super::error::SwarmError;
 use super::flock::Flock;
 use super::numbers::{Report, Samples, millis, wall_clock};
 use super::osads::Osads;
+use super::owner::{Owner, System};
 use super::process::Usage;
 use super::site::{Site, beside_us, random_share};
-use super::stamp::{self, Stamps};
-use crate::compose::control::requests::Selection;
+use super::stamp::{self, Stamp, Stamps};
 
 /// Longest wait for one check, and for everybody to be online.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,21 +34,21 @@ const PUSH_END: Duration = Duration::from_secs(2);
 pub(super) async fn run(arguments: &ScheduleArguments) -> Result<(), SwarmError> {
     let common = &arguments.site;
     let report = Report::new(common.json);
-    report.progress(format_args!("making {} systems", common.agents));
-    let site = Site::open(common).await?;
+    report.progress(format_args!("making a site"));
+    let site = open(arguments).await?;
     let flock = site.flock(common.in_flight)?;
     flock.start(&site.members);
     flock.all_up(common.agents, site.dispatcher.log()).await?;
-    let control = Control(site.control_socket());
+    let owner = owner(&site);
     let socket = site.directory().join("stamps.sock");
     let stamps = Stamps::listen(&socket)?;
     let floor = floor(&stamps, &socket).await?;
     report.progress(format_args!("starting {} osad", arguments.osads));
-    let mut osads = Osads::start(&site, &control, arguments.osad.as_ref(), arguments.osads, &socket).await?;
+    let mut osads = Osads::start(&site, &owner, arguments.osad.as_ref(), arguments.osads, &socket).await?;
     let mut run = Run {
         site: &site,
         flock: &flock,
-        control: &control,
+        owner: &owner,
         stamps: &stamps,
         results: Results {
             floor,
@@ -56,10 +57,10 @@ pub(super) async fn run(arguments: &ScheduleArguments) -> Result<(), SwarmError>
     };
     run.everybody_online(common.agents + arguments.osads).await?;
     tokio::time::sleep(Duration::from_secs(common.settle_secs)).await;
-    run.drain().await;
+    run.drain(osads.systems()).await?;
     for repeat in 0..common.repeats {
         report.progress(format_args!("actions, repeat {repeat}"));
-        run.singles(osads.names(), arguments).await?;
+        run.singles(osads.systems(), arguments).await?;
         osads.check()?;
     }
     for repeat in 0..common.repeats {
@@ -69,6 +70,28 @@ pub(super) async fn run(arguments: &ScheduleArguments) -> Result<(), SwarmError>
     }
     run.results.tell(report, &osads);
     Ok(())
+}
+
+async fn open(arguments: &ScheduleArguments) -> Result<Site, SwarmError> {
+    let history = arguments.satellite.then_some(&arguments.history);
+    let mut site = Site::open(&arguments.site, history).await?;
+    if let Some(satellite) = &site.satellite
+        && arguments.triggers
+    {
+        satellite.set_triggers(true).await?;
+        site.restart().await?;
+    }
+    Ok(site)
+}
+
+fn owner(site: &Site) -> Owner {
+    match &site.satellite {
+        None => Owner::Dispatcher(Control(site.control_socket())),
+        Some(satellite) => Owner::Satellite {
+            satellite: Arc::clone(satellite),
+            systems: site.members.iter().map(|member| member.system).collect(),
+        },
+    }
 }
 
 /// What starting the check takes without anything of ours before it: it is in every other number.
@@ -81,7 +104,8 @@ async fn floor(stamps: &Stamps, socket: &Path) -> Result<Samples, SwarmError> {
         command.args([stamp::SUBCOMMAND.as_ref(), socket.as_os_str(), "floor".as_ref()]);
         let began = wall_clock();
         let mut child = command.spawn().map_err(SwarmError::file("start", &program))?;
-        let stamp = stamps.next().await;
+        let (stamp, check) = stamps.next().await;
+        drop(check);
         samples.push(millis(stamp.at.saturating_sub(began)));
         // It has nothing more to do.
         let _ = child.wait();
@@ -94,6 +118,8 @@ struct Results {
     floor: Samples,
     from_request: Samples,
     from_commit: Samples,
+    commit_p50: Samples,
+    commit_p99: Samples,
     p50: Samples,
     p99: Samples,
     send_cpu: Cpu,
@@ -102,12 +128,24 @@ struct Results {
 }
 
 impl Results {
+    /// One repeat.
+    fn take(&mut self, from_request: Samples, from_commit: Samples) {
+        self.p50.push(from_request.quantile(0.5));
+        self.p99.push(from_request.quantile(0.99));
+        self.commit_p50.push(from_commit.quantile(0.5));
+        self.commit_p99.push(from_commit.quantile(0.99));
+        self.from_request.append(from_request);
+        self.from_commit.append(from_commit);
+    }
+
     fn tell(&self, mut report: Report, osads: &Osads) {
         report.distribution("check_started_directly_ms", &self.floor);
         report.distribution("request_to_check_ms", &self.from_request);
         report.say("request_to_check_p50_ms", &self.p50);
         report.say("request_to_check_p99_ms", &self.p99);
         report.distribution("commit_to_check_ms", &self.from_commit);
+        report.say("commit_to_check_p50_ms", &self.commit_p50);
+        report.say("commit_to_check_p99_ms", &self.commit_p99);
         report.say("cpu_per_1000_requests_ms", &self.send_cpu.total);
         report.say("cpu_per_1000_requests_without_store_ms", &self.send_cpu.without_store);
         report.say("cpu_per_1000_pushes_ms", &self.push_cpu.total);
@@ -141,7 +179,7 @@ impl Cpu {
 struct Run<'a> {
     site: &'a Site,
     flock: &'a Flock,
-    control: &'a Control,
+    owner: &'a Owner,
     stamps: &'a Stamps,
     results: Results,
 }
@@ -149,7 +187,7 @@ struct Run<'a> {
 impl Run<'_> {
     async fn everybody_online(&self, wanted: usize) -> Result<(), SwarmError> {
         let asking = async {
-            while self.control.status().await?.online < Some(wanted) {
+            while self.owner.online().await? < wanted {
                 tokio::time::sleep(ASK_INTERVAL).await;
             }
             Ok(())
@@ -160,51 +198,56 @@ impl Run<'_> {
     }
 
     /// The checks that every agent runs once after its start are none of ours.
-    async fn drain(&self) {
-        while tokio::time::timeout(REST, self.stamps.next()).await.is_ok() {}
-    }
-
-    /// Actions one after the other, each for another agent.
-    async fn singles(&mut self, names: &[String], arguments: &ScheduleArguments) -> Result<(), SwarmError> {
-        let mut rested: HashMap<&str, Instant> = HashMap::new();
-        let mut latencies = Samples::default();
-        for name in names.iter().cycle().take(arguments.actions) {
-            let pause = Duration::from_millis(arguments.pause_ms).mul_f64(2.0 * random_share());
-            tokio::time::sleep(pause).await;
-            if let Some(at) = rested.get(name.as_str()) {
-                tokio::time::sleep_until((*at).into()).await;
-            }
-            let latency = self.single(name).await?;
-            latencies.push(latency);
-            rested.insert(name, Instant::now() + REST);
+    async fn drain(&self, systems: &[System]) -> Result<(), SwarmError> {
+        while let Ok(stamp) = tokio::time::timeout(REST, self.next_stamp(systems)).await {
+            stamp?;
         }
-        self.results.p50.push(latencies.quantile(0.5));
-        self.results.p99.push(latencies.quantile(0.99));
-        self.results.from_request.append(latencies);
         Ok(())
     }
 
-    /// One action; milliseconds from before the request was written, so the commit and its flush are inside.
-    async fn single(&mut self, name: &str) -> Result<f64, SwarmError> {
-        let asked = wall_clock();
-        let committed = self.control.schedule(Selection::Named(vec![name.to_owned()])).await?;
-        let started = self.started(name).await?;
-        self.results.from_commit.push(millis(started.saturating_sub(committed)));
-        Ok(millis(started.saturating_sub(asked)))
+    /// The start of the next check, which is carried out.
+    async fn next_stamp(&self, systems: &[System]) -> Result<Stamp, SwarmError> {
+        let (stamp, check) = self.stamps.next().await;
+        if let Some(system) = systems.iter().find(|system| system.name == stamp.name) {
+            self.owner.carry_out(system).await?;
+        }
+        drop(check);
+        Ok(stamp)
     }
 
-    async fn started(&self, name: &str) -> Result<Duration, SwarmError> {
+    /// Actions one after the other, each for another agent.
+    async fn singles(&mut self, systems: &[System], arguments: &ScheduleArguments) -> Result<(), SwarmError> {
+        let mut rested: HashMap<i64, Instant> = HashMap::new();
+        let (mut from_request, mut from_commit) = (Samples::default(), Samples::default());
+        for system in systems.iter().cycle().take(arguments.actions) {
+            let pause = Duration::from_millis(arguments.pause_ms).mul_f64(2.0 * random_share());
+            tokio::time::sleep(pause).await;
+            if let Some(at) = rested.get(&system.id) {
+                tokio::time::sleep_until((*at).into()).await;
+            }
+            let scheduled = self.owner.schedule(system).await?;
+            let started = self.started(system, systems, scheduled.asked).await?;
+            // A check that is started before the commit is answered took no time from there.
+            from_request.push(millis(started.saturating_sub(scheduled.asked)));
+            from_commit.push(millis(started.saturating_sub(scheduled.committed)));
+            rested.insert(system.id, Instant::now() + REST);
+        }
+        self.results.take(from_request, from_commit);
+        Ok(())
+    }
+
+    async fn started(&self, system: &System, systems: &[System], after: Duration) -> Result<Duration, SwarmError> {
         let waiting = async {
             loop {
-                let stamp = self.stamps.next().await;
-                if stamp.name == name {
-                    return stamp.at;
+                let stamp = self.next_stamp(systems).await?;
+                if stamp.name == system.name && stamp.at >= after {
+                    return Ok(stamp.at);
                 }
             }
         };
-        let log = self.site.directory().join(name).join("osad.log");
+        let log = self.site.directory().join(&system.name).join("osad.log");
         let timed_out = |_| SwarmError::TimedOut("the start of a check", PATIENCE.as_secs(), log);
-        tokio::time::timeout(PATIENCE, waiting).await.map_err(timed_out)
+        tokio::time::timeout(PATIENCE, waiting).await.map_err(timed_out)?
     }
 
     /// One action for everybody: what a push costs the dispatcher, its database and the reports included.
@@ -212,16 +255,16 @@ impl Run<'_> {
         tokio::time::sleep(REST).await;
         let (ran, before) = (self.flock.runs(), self.site.dispatcher.usage());
         let began = Instant::now();
-        self.control.schedule(Selection::All).await?;
+        self.owner.schedule_all(osads.systems()).await?;
         self.flock.all_ran(ran + agents, self.site.dispatcher.log()).await?;
         self.results.push_wall.push(began.elapsed().as_secs_f64());
         // The reports and their acknowledgements are still on their way.
         tokio::time::sleep(PUSH_END).await;
-        let pushes = agents + osads.names().len();
+        let pushes = agents + osads.systems().len();
         self.results
             .push_cpu
             .add(&before, &self.site.dispatcher.usage(), pushes);
-        self.drain().await;
+        self.drain(osads.systems()).await?;
         osads.check()
     }
 
@@ -231,16 +274,16 @@ impl Run<'_> {
         self.flock.turn_deaf(true);
         tokio::time::sleep(REST).await;
         let (ran, before) = (self.flock.runs(), self.site.dispatcher.usage());
-        self.control.schedule(Selection::All).await?;
+        self.owner.schedule_all(osads.systems()).await?;
         tokio::time::sleep(PUSH_END).await;
-        let pushes = agents + osads.names().len();
+        let pushes = agents + osads.systems().len();
         self.results
             .send_cpu
             .add(&before, &self.site.dispatcher.usage(), pushes);
         self.flock.turn_deaf(false);
         self.flock.all_ran(ran + agents, self.site.dispatcher.log()).await?;
         tokio::time::sleep(PUSH_END).await;
-        self.drain().await;
+        self.drain(osads.systems()).await?;
         osads.check()
     }
 }

@@ -5,17 +5,19 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 
-use super::arguments::SiteArguments;
+use super::arguments::{HistoryArguments, SiteArguments};
 use super::error::SwarmError;
 use super::flock::{Flock, Member};
 use super::link::Target;
 use super::process::Process;
+use super::satellite::{Satellite, serve_registration};
 use crate::domain::ids::ClientName;
 use crate::domain::secret::Secret;
 use crate::host::clock::{OsEntropy, SystemClock};
@@ -30,10 +32,12 @@ use crate::store::sqlite::{SqliteOptions, SqliteStore};
 
 /// The server's name: one that every machine resolves.
 pub(super) const HOSTNAME: &str = "localhost";
+/// More pushes a second than a dispatcher can make.
+const PUSHES_MAX: u32 = 100_000;
 /// Systems that are made at the same time; they share a flush to the disk.
 const MAKING: usize = 256;
 /// How long a dispatcher may take to listen.
-const START_PATIENCE: Duration = Duration::from_secs(20);
+const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A site; its directory is removed when it is dropped.
 pub(super) struct Site {
@@ -42,24 +46,42 @@ pub(super) struct Site {
     xmpp: SocketAddr,
     registration: SocketAddr,
     program: PathBuf,
+    /// Whose database it is, if not the dispatcher's own.
+    pub(super) satellite: Option<Arc<Satellite>>,
     /// The dispatcher.
     pub(super) dispatcher: Process,
+    /// How long its last start took until it listened.
+    pub(super) started_in: Duration,
     /// The agents that have a place there.
     pub(super) members: Vec<Member>,
     password: Secret,
 }
 
 impl Site {
-    /// Makes one with a place for each agent, and starts the dispatcher.
-    pub(super) async fn open(arguments: &SiteArguments) -> Result<Self, SwarmError> {
+    /// Makes one with a place for each agent, and starts the dispatcher: on its own, or beside a Satellite with this
+    /// history.
+    pub(super) async fn open(
+        arguments: &SiteArguments,
+        history: Option<&HistoryArguments>,
+    ) -> Result<Self, SwarmError> {
         let directory = std::env::temp_dir().join(format!("osa-swarm-{}", std::process::id()));
         let data = directory.join("data");
         fs::create_dir_all(data.join("tls")).map_err(SwarmError::file("make", &data))?;
         let [xmpp, registration] = [free_port()?, free_port()?];
         make_certificates(&data)?;
         let password = Secret::new(random_hex(10));
-        let members = make_members(&data, arguments.agents, &password).await?;
-        let text = configuration(&data, xmpp, registration, arguments.agents);
+        let verifiers = verifiers(&password)?;
+        let mut text = configuration(&data, xmpp, registration, arguments.agents);
+        let (satellite, members) = match history {
+            None => (None, make_members(&data, arguments.agents, &verifiers).await?),
+            Some(history) => {
+                let satellite = Arc::new(Satellite::open(&directory, history).await?);
+                text = format!("deployment = \"satellite\"\n{text}{}", satellite.configuration());
+                serve_registration(&satellite, registration, &data.join("tls"))?;
+                let members = satellite.members(arguments.agents, &verifiers).await?;
+                (Some(satellite), members)
+            }
+        };
         let file = directory.join("osa-dispatcher.toml");
         fs::write(&file, text).map_err(SwarmError::file("write", &file))?;
         let program = arguments
@@ -73,7 +95,9 @@ impl Site {
             xmpp,
             registration,
             program,
+            satellite,
             dispatcher,
+            started_in: Duration::ZERO,
             members,
             password,
         };
@@ -111,7 +135,15 @@ impl Site {
         let tls = client_tls(&self.authority(), SystemClock.now())?;
         let name = ServerName::try_from(HOSTNAME).map_err(|_| SwarmError::Password)?;
         let target = Target::new(self.xmpp, name, &tls);
-        Ok(Flock::new(target, HOSTNAME, self.password.clone(), in_flight))
+        let (password, satellite) = (self.password.clone(), self.satellite.clone());
+        Ok(Flock::new(target, HOSTNAME, password, in_flight, satellite))
+    }
+
+    /// Ends the dispatcher as a service manager does, and starts it again.
+    pub(super) async fn restart(&mut self) -> Result<(), SwarmError> {
+        self.dispatcher.terminate();
+        self.dispatcher = start(&self.program, &self.directory)?;
+        self.wait_until_listening().await
     }
 
     /// Kills the dispatcher as a crash does, and starts it again.
@@ -123,6 +155,7 @@ impl Site {
 
     async fn wait_until_listening(&mut self) -> Result<(), SwarmError> {
         let log = self.dispatcher.log().to_owned();
+        let began = Instant::now();
         let listening = async {
             while TcpStream::connect(self.xmpp).await.is_err() {
                 self.dispatcher.check()?;
@@ -131,9 +164,9 @@ impl Site {
             Ok(())
         };
         let timed_out = |_| SwarmError::TimedOut("the dispatcher's start", START_PATIENCE.as_secs(), log);
-        tokio::time::timeout(START_PATIENCE, listening)
-            .await
-            .map_err(timed_out)?
+        let listens = tokio::time::timeout(START_PATIENCE, listening).await;
+        self.started_in = began.elapsed();
+        listens.map_err(timed_out)?
     }
 }
 
@@ -200,34 +233,36 @@ fn make_certificates(data: &Path) -> Result<(), SwarmError> {
 
 fn configuration(data: &Path, xmpp: SocketAddr, registration: SocketAddr, agents: usize) -> String {
     let data = data.display();
-    // All agents come from one address here, which no site does; the limit in total stays as it is.
+    // All agents come from one address here, which no site does; the limit in total stays as it is. A limit on pushes
+    // would be measured instead of what a push costs.
     let per_address = agents.max(2_048);
     format!(
         "hostname = \"{HOSTNAME}\"\ndata_dir = \"{data}\"\n\
          [xmpp]\nlisten = [\"{xmpp}\"]\n\
          [registration]\nlisten = [\"{registration}\"]\n\
+         [push]\npushes_per_second = {PUSHES_MAX}\n\
          [limits]\nlogging_in_per_address = {per_address}\n\
          [log]\nlevel = \"warn\"\n"
     )
 }
 
 /// Puts systems, registrations and accounts into the database, as enrolling would.
-async fn make_members(data: &Path, count: usize, password: &Secret) -> Result<Vec<Member>, SwarmError> {
+async fn make_members(data: &Path, count: usize, verifiers: &str) -> Result<Vec<Member>, SwarmError> {
     let store = SqliteStore::open_for_command(&SqliteOptions::at(data.join("osa.sqlite3")))?;
-    let verifiers = verifiers(password)?;
-    let makings = (0..count).map(|number| make_member(&store, number, &verifiers));
+    let makings = (0..count).map(|number| make_member(&store, number, verifiers));
     stream::iter(makings).buffered(MAKING).try_collect().await
 }
 
 async fn make_member(store: &SqliteStore, number: usize, verifiers: &str) -> Result<Member, SwarmError> {
     let now = SystemClock.now();
+    let name = format!("swarm-{number}");
+    let system = store.add_system(&name, &Secret::new(random_hex(32)), now).await?;
     let member = Member {
         username: format!("osad-{number:010x}"),
         client: ClientName(random_hex(8)),
         key: Secret::new(random_hex(20)),
+        system: system.0,
     };
-    let name = format!("swarm-{number}");
-    let system = store.add_system(&name, &Secret::new(random_hex(32)), now).await?;
     store.create_account(&member.username, verifiers, now).await?;
     store.register_osad(system, &member.client, &member.key, now).await?;
     store.register_osad_jid(system, &member.jid(HOSTNAME), now).await?;

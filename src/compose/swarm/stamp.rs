@@ -1,13 +1,15 @@
-//! The check whose start is measured: it says what time it is, and ends.
+//! The check whose start is measured: it says what time it is, and ends when it is let go.
 
 use std::ffi::OsString;
+use std::io::{Read, Write};
 use std::iter::Peekable;
-use std::os::unix::net::UnixDatagram as BlockingDatagram;
+use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::net::UnixDatagram;
+use tokio::io::AsyncReadExt;
+use tokio::net::{UnixListener, UnixStream};
 
 use super::error::SwarmError;
 use super::numbers::wall_clock;
@@ -25,8 +27,9 @@ pub(super) fn run(arguments: &mut Peekable<impl Iterator<Item = OsString>>) -> O
         return Some(ExitCode::FAILURE);
     };
     let send = || {
-        let text = format!("{} {}", now.as_nanos(), name.display());
-        BlockingDatagram::unbound()?.send_to(text.as_bytes(), PathBuf::from(socket))
+        let mut stream = BlockingStream::connect(PathBuf::from(socket))?;
+        writeln!(stream, "{} {}", now.as_nanos(), name.display())?;
+        stream.read_to_end(&mut Vec::new())
     };
     Some(if send().is_ok() {
         ExitCode::SUCCESS
@@ -44,29 +47,38 @@ pub(super) struct Stamp {
     pub(super) name: String,
 }
 
+/// A check that runs until this is dropped.
+pub(super) struct RunningCheck(#[expect(dead_code, reason = "held open")] UnixStream);
+
 /// Takes the stamps.
-pub(super) struct Stamps(UnixDatagram);
+pub(super) struct Stamps(UnixListener);
 
 impl Stamps {
     pub(super) fn listen(path: &Path) -> Result<Self, SwarmError> {
-        UnixDatagram::bind(path)
+        UnixListener::bind(path)
             .map(Self)
             .map_err(SwarmError::file("listen on", path))
     }
 
     /// The next one; what is no stamp is passed over.
-    pub(super) async fn next(&self) -> Stamp {
-        let mut buffer = [0; STAMP_BYTES_MAX];
+    pub(super) async fn next(&self) -> (Stamp, RunningCheck) {
         loop {
-            let Ok(length) = self.0.recv(&mut buffer).await else {
+            let Ok((mut stream, _)) = self.0.accept().await else {
                 continue;
             };
-            let text = buffer.get(..length).and_then(|bytes| std::str::from_utf8(bytes).ok());
-            if let Some(stamp) = text.and_then(parse) {
-                return stamp;
+            if let Some(stamp) = read(&mut stream).await {
+                return (stamp, RunningCheck(stream));
             }
         }
     }
+}
+
+async fn read(stream: &mut UnixStream) -> Option<Stamp> {
+    let mut text = Vec::new();
+    while !text.ends_with(b"\n") && text.len() < STAMP_BYTES_MAX {
+        text.push(stream.read_u8().await.ok()?);
+    }
+    parse(std::str::from_utf8(&text).ok()?.trim_end())
 }
 
 fn parse(text: &str) -> Option<Stamp> {

@@ -1,0 +1,68 @@
+//! The development program that measures, on something small: its numbers mean nothing here, but they come.
+
+use serde_json::Value;
+
+/// A history of seconds instead of years.
+const SMALL: [&str; 8] = [
+    "--systems=40",
+    "--finished=400",
+    "--pending=80",
+    "--shared-buffers=16MB",
+    "--agents=4",
+    "--repeats=1",
+    "--settle-secs=0",
+    "--json",
+];
+
+fn measure(arguments: &[&str], more: &[&str]) -> Value {
+    let output = crate::site::command(env!("CARGO_BIN_EXE_osa-swarm"))
+        .args(arguments)
+        .args(more)
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{words}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn checks_beside_a_satellite_are_timed() {
+    let schedule = ["schedule", "--satellite", "--triggers", "--osads=1", "--actions=2"];
+
+    let told = measure(&schedule, &SMALL);
+
+    assert_eq!(told["commit_to_check_ms"]["count"], 2, "{told}");
+    assert!(told["cpu_per_1000_pushes_ms"][0].as_f64() > Some(0.0), "{told}");
+}
+
+#[test]
+fn statements_to_a_satellites_database_are_heard_with_their_plans() {
+    let database = ["database", "--cost-secs=1", "--listen-secs=2", "--pushes=40"];
+
+    let told = measure(&database, &SMALL);
+
+    for when in ["polled", "notified"] {
+        let cpu = |who: &str| told[format!("{when}_pushes_cpu_{who}_ms_per_s")][0].as_f64();
+        for who in ["database_for_dispatcher", "database_for_satellite", "dispatcher"] {
+            assert!(cpu(who) > Some(0.0), "{who}: {told}");
+        }
+        let statements = told[format!("{when}_push_statements")].as_array().unwrap();
+        let is_claim = |statement: &&Value| {
+            statement["text"]
+                .as_str()
+                .unwrap()
+                .starts_with("INSERT INTO osa_request ")
+        };
+        let claim = statements.iter().find(is_claim).unwrap();
+        assert!(claim["plan"][0].as_str().unwrap().contains("osa_request"), "{claim}");
+    }
+}
+
+#[test]
+fn checks_of_a_deployment_of_its_own_are_timed() {
+    let schedule = ["schedule", "--osads=1", "--actions=2"];
+
+    let told = measure(&schedule, &SMALL[4..]);
+
+    assert_eq!(told["commit_to_check_ms"]["count"], 2, "{told}");
+}
