@@ -117,7 +117,7 @@ pub(super) async fn make_rows(connection: &mut AsyncPgConnection, systems: &[Sys
     Ok(())
 }
 
-fn client((system, name, shared_key, jid, announced): ClientRow) -> Client {
+pub(super) fn client((system, name, shared_key, jid, announced): ClientRow) -> Client {
     Client {
         system: SystemId(system),
         name: ClientName(name),

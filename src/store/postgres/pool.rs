@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use diesel::QueryResult;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Semaphore, oneshot};
@@ -29,6 +30,8 @@ const COLLISIONS_MAX: u32 = 5;
 /// What a use case does to the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
+    /// Reads by one statement, which is a transaction of its own: two turns to the server and back less.
+    ReadOne,
     /// Reads one state of it.
     Read,
     /// Writes; on the disk when it returns.
@@ -38,11 +41,12 @@ pub(super) enum Access {
 }
 
 impl Access {
-    const fn begin(self) -> &'static str {
+    const fn begin(self) -> Option<&'static str> {
         match self {
-            Self::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-            Self::Write => "BEGIN",
-            Self::WriteLoosely => "BEGIN; SET LOCAL synchronous_commit = off",
+            Self::ReadOne => None,
+            Self::Read => Some("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+            Self::Write => Some("BEGIN"),
+            Self::WriteLoosely => Some("BEGIN; SET LOCAL synchronous_commit = off"),
         }
     }
 }
@@ -164,14 +168,19 @@ impl Shared {
         };
         let mut collisions = 0;
         loop {
-            let mut connection = self.begun(access).await?;
-            let failure = match run(&mut connection, &use_case).await {
+            let (mut connection, is_fresh) = self.begun(access).await?;
+            let failure = match run(&mut connection, access, &use_case).await {
                 Ok(done) => {
                     self.put_back(connection);
                     return Ok(done);
                 }
                 Err(failure) => failure,
             };
+            if failure.is_disconnect() && !is_fresh && access == Access::ReadOne {
+                // It died while it was idle, and nothing was begun that would have told.
+                self.forget_idle();
+                continue;
+            }
             let is_usable = !failure.is_disconnect() && connection.batch_execute("ROLLBACK").await.is_ok();
             if failure.is_collision() && is_usable && collisions < COLLISIONS_MAX {
                 collisions += 1;
@@ -191,17 +200,18 @@ impl Shared {
         }
     }
 
-    /// A connection with a transaction begun. One that died while it was idle has friends that died with it.
-    async fn begun(&self, access: Access) -> Result<AsyncPgConnection, StoreError> {
+    /// A connection with a transaction begun, and whether it was made for that. One that died while it was idle has
+    /// friends that died with it.
+    async fn begun(&self, access: Access) -> Result<(AsyncPgConnection, bool), StoreError> {
         if let Some(mut connection) = self.take_idle() {
-            if connection.batch_execute(access.begin()).await.is_ok() {
-                return Ok(connection);
+            if begin(&mut connection, access).await.is_ok() {
+                return Ok((connection, false));
             }
             self.forget_idle();
         }
         let mut connection = self.connector.connect().await?;
-        match connection.batch_execute(access.begin()).await {
-            Ok(()) => Ok(connection),
+        match begin(&mut connection, access).await {
+            Ok(()) => Ok((connection, true)),
             Err(error) => Err(Failure::from(error).into_store_error(&self.connector.label)),
         }
     }
@@ -229,11 +239,21 @@ impl Shared {
     }
 }
 
+async fn begin(connection: &mut AsyncPgConnection, access: Access) -> QueryResult<()> {
+    match access.begin() {
+        Some(begin) => connection.batch_execute(begin).await,
+        None => Ok(()),
+    }
+}
+
 async fn run<T>(
     connection: &mut AsyncPgConnection,
+    access: Access,
     use_case: &impl for<'c> Fn(&'c mut AsyncPgConnection) -> Work<'c, T>,
 ) -> Result<T, Failure> {
     let done = use_case(connection).await?;
-    connection.batch_execute("COMMIT").await?;
+    if access.begin().is_some() {
+        connection.batch_execute("COMMIT").await?;
+    }
     Ok(done)
 }

@@ -80,7 +80,7 @@ impl PushStore for PostgresStore {
 
     async fn client_by_name(&self, name: &ClientName) -> Result<Option<Client>, StoreError> {
         let name = name.clone();
-        self.run(Access::Read, move |connection| {
+        self.run(Access::ReadOne, move |connection| {
             let name = name.clone();
             Box::pin(async move { client::by_name(connection, &name).await })
         })
@@ -88,7 +88,7 @@ impl PushStore for PostgresStore {
     }
 
     async fn client_of_system(&self, system: SystemId) -> Result<Option<Client>, StoreError> {
-        self.run(Access::Read, move |connection| {
+        self.run(Access::ReadOne, move |connection| {
             Box::pin(async move { Ok(client::of_systems(connection, &[system]).await?.pop()) })
         })
         .await
@@ -116,7 +116,7 @@ impl PushStore for PostgresStore {
 
     async fn work(&self, systems: &[SystemId]) -> Result<Vec<SystemWork>, StoreError> {
         let (systems, catalog) = (systems.to_vec(), Arc::clone(&self.catalog));
-        self.run(Access::Read, move |connection| {
+        self.run(Access::ReadOne, move |connection| {
             let (systems, catalog) = (systems.clone(), Arc::clone(&catalog));
             Box::pin(async move { work::work(connection, &catalog, &systems).await })
         })

@@ -14,8 +14,26 @@ use crate::domain::ids::{ActionId, SystemId};
 use crate::domain::push::action::{ActionKind, ActionVersion, PendingAction, Progress, SystemWork};
 use crate::domain::time::Timestamp;
 
-type Row = (i64, i64, i64, i64, i64, Option<i64>, bool);
-type RowTypes = (BigInt, BigInt, BigInt, BigInt, BigInt, Nullable<BigInt>, Bool);
+/// System; action, version, earliest time and status of a pending one; a time; whether it is a reboot. Without an action
+/// it says that the system exists, and when an action of it changed last.
+type Row = (
+    i64,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    bool,
+);
+type RowTypes = (
+    BigInt,
+    Nullable<BigInt>,
+    Nullable<BigInt>,
+    Nullable<BigInt>,
+    Nullable<BigInt>,
+    Nullable<BigInt>,
+    Bool,
+);
 
 /// A `TIMESTAMPTZ` as milliseconds since the epoch.
 pub(super) fn millis(column: &str) -> String {
@@ -25,13 +43,20 @@ pub(super) fn millis(column: &str) -> String {
 /// The version of a row: which transaction wrote it. For comparison only, and for equality only.
 pub(super) const VERSION: &str = "sa.xmin::text::bigint";
 
-/// The statement of pending actions that nothing but time holds back. What is picked up is told whatever holds its kind
-/// back: it is under way.
-fn pending(catalog: &Catalog, systems: &[SystemId]) -> Statement<RowTypes> {
+/// One statement for two things, so that they are of one moment and one turn to the server: for each system that exists
+/// when an action of it was last picked up, completed or failed, and its pending actions that nothing but time holds
+/// back. Nothing stamps the time of a failure, but the row was modified then. What is picked up is told whatever holds
+/// its kind back: it is under way.
+fn rows(catalog: &Catalog, systems: &[SystemId]) -> Statement<RowTypes> {
     let earliest = millis("a.earliest_action");
     let picked_up = millis("coalesce(sa.pickup_time, sa.modified)");
+    let changed =
+        millis("max(greatest(sa.pickup_time, sa.completion_time, CASE WHEN sa.status = 3 THEN sa.modified END))");
     let mut text = format!(
-        "SELECT sa.server_id::bigint, sa.action_id::bigint, {VERSION}, {earliest}, sa.status::bigint, {picked_up}, \
+        "SELECT s.id::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, {changed}, FALSE \
+         FROM rhnServer s LEFT JOIN rhnServerAction sa ON sa.server_id = s.id \
+         WHERE s.id = ANY(?::numeric[]) GROUP BY s.id \
+         UNION ALL SELECT sa.server_id::bigint, sa.action_id::bigint, {VERSION}, {earliest}, sa.status::bigint, {picked_up}, \
            t.label = 'reboot.reboot' \
          FROM rhnServerAction sa JOIN rhnAction a ON a.id = sa.action_id JOIN rhnActionType t ON t.id = a.action_type \
          WHERE sa.server_id = ANY(?::numeric[]) AND sa.status IN (0, 1) AND (sa.status = 1 OR ( \
@@ -46,13 +71,14 @@ fn pending(catalog: &Catalog, systems: &[SystemId]) -> Statement<RowTypes> {
         );
     }
     if catalog.entitlements.is_empty() {
-        return statement(text).bind(ids(systems));
+        return statement(text).bind(ids(systems)).bind(ids(systems));
     }
     text.push_str(
         " AND (EXISTS (SELECT 1 FROM rhnServerEntitlementView e WHERE e.server_id = sa.server_id AND e.label = ANY(?)) \
            OR EXISTS (SELECT 1 FROM rhnServerFeaturesView f WHERE f.server_id = sa.server_id AND f.label = ANY(?)))",
     );
     statement(text)
+        .bind(ids(systems))
         .bind(ids(systems))
         .bind(catalog.entitlements.clone())
         .bind(catalog.entitlements.clone())
@@ -67,11 +93,13 @@ pub(super) async fn work(
     if systems.is_empty() {
         return Ok(Vec::new());
     }
-    let mut known = last_changes(connection, systems).await?;
-    let rows: Vec<Row> = pending(catalog, systems).load(connection).await?;
-    let mut pending: HashMap<i64, Vec<PendingAction>> = HashMap::with_capacity(known.len());
-    for row in rows {
-        pending.entry(row.0).or_default().push(pending_action(&row));
+    let mut known: HashMap<i64, Option<Timestamp>> = HashMap::with_capacity(systems.len());
+    let mut pending: HashMap<i64, Vec<PendingAction>> = HashMap::new();
+    for row in rows(catalog, systems).load::<Row>(connection).await? {
+        match pending_action(&row) {
+            Some(action) => pending.entry(row.0).or_default().push(action),
+            None => drop(known.insert(row.0, row.5.map(Timestamp::from_millis))),
+        }
     }
     let work = systems.iter().filter_map(|&system| {
         let last_change = known.remove(&system.0)?;
@@ -86,35 +114,14 @@ pub(super) async fn work(
     Ok(work.collect())
 }
 
-/// For each system that exists, when an action of it was last picked up, completed or failed. Nothing stamps the time
-/// of a failure, but the row was modified then.
-async fn last_changes(
-    connection: &mut AsyncPgConnection,
-    systems: &[SystemId],
-) -> Result<HashMap<i64, Option<Timestamp>>, Failure> {
-    let changed =
-        millis("max(greatest(sa.pickup_time, sa.completion_time, CASE WHEN sa.status = 3 THEN sa.modified END))");
-    let rows: Vec<(i64, Option<i64>)> = statement::<(BigInt, Nullable<BigInt>)>(format!(
-        "SELECT s.id::bigint, {changed} FROM rhnServer s LEFT JOIN rhnServerAction sa ON sa.server_id = s.id \
-         WHERE s.id = ANY(?::numeric[]) GROUP BY s.id"
-    ))
-    .bind(ids(systems))
-    .load(connection)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(system, at)| (system, at.map(Timestamp::from_millis)))
-        .collect())
-}
-
-fn pending_action(&(_, action, row, earliest, status, picked_up, is_reboot): &Row) -> PendingAction {
-    PendingAction {
-        id: ActionId(action),
+fn pending_action(&(_, action, row, earliest, status, picked_up, is_reboot): &Row) -> Option<PendingAction> {
+    Some(PendingAction {
+        id: ActionId(action?),
         version: ActionVersion {
-            row,
-            earliest: Timestamp::from_millis(earliest),
+            row: row?,
+            earliest: Timestamp::from_millis(earliest?),
         },
-        progress: match status {
+        progress: match status? {
             0 => Progress::Queued,
             _ => Progress::PickedUp(Timestamp::from_millis(picked_up.unwrap_or_default())),
         },
@@ -123,5 +130,5 @@ fn pending_action(&(_, action, row, earliest, status, picked_up, is_reboot): &Ro
         } else {
             ActionKind::Ordinary
         },
-    }
+    })
 }
