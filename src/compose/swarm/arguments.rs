@@ -40,6 +40,9 @@ pub(super) struct SiteArguments {
     /// How often to repeat what can be repeated
     #[arg(long, default_value_t = 3)]
     pub(super) repeats: usize,
+    /// Most systems that run their check at the same time, so that slots are counted [default: no limit]
+    #[arg(long)]
+    pub(super) notify_threshold: Option<u32>,
     /// Leave the directory with database and logs behind
     #[arg(long)]
     pub(super) keep: bool,

@@ -71,7 +71,7 @@ impl Site {
         make_certificates(&data)?;
         let password = Secret::new(random_hex(10));
         let verifiers = verifiers(&password)?;
-        let mut text = configuration(&data, xmpp, registration, arguments.agents);
+        let mut text = configuration(&data, xmpp, registration, arguments);
         let (satellite, members) = match history {
             None => (None, make_members(&data, arguments.agents, &verifiers).await?),
             Some(history) => {
@@ -231,16 +231,18 @@ fn make_certificates(data: &Path) -> Result<(), SwarmError> {
     Ok(())
 }
 
-fn configuration(data: &Path, xmpp: SocketAddr, registration: SocketAddr, agents: usize) -> String {
+fn configuration(data: &Path, xmpp: SocketAddr, registration: SocketAddr, arguments: &SiteArguments) -> String {
     let data = data.display();
     // All agents come from one address here, which no site does; the limit in total stays as it is. A limit on pushes
     // would be measured instead of what a push costs.
-    let per_address = agents.max(2_048);
+    let per_address = arguments.agents.max(2_048);
+    let threshold = arguments.notify_threshold;
+    let threshold = threshold.map_or_else(String::new, |most| format!("notify_threshold = {most}\n"));
     format!(
         "hostname = \"{HOSTNAME}\"\ndata_dir = \"{data}\"\n\
          [xmpp]\nlisten = [\"{xmpp}\"]\n\
          [registration]\nlisten = [\"{registration}\"]\n\
-         [push]\npushes_per_second = {PUSHES_MAX}\n\
+         [push]\npushes_per_second = {PUSHES_MAX}\n{threshold}\
          [limits]\nlogging_in_per_address = {per_address}\n\
          [log]\nlevel = \"warn\"\n"
     )
