@@ -28,7 +28,7 @@ type RowTypes = (Text, Text, BigInt, Bool);
 impl Accounts for PostgresStore {
     async fn account(&self, username: &str) -> Result<Option<Account>, StoreError> {
         let username = username.to_owned();
-        self.run(Access::Read, move |connection| {
+        self.run(Access::ReadOne, move |connection| {
             let username = username.clone();
             Box::pin(async move {
                 let row = statement::<RowTypes>(format!(

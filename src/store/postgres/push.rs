@@ -53,19 +53,21 @@ impl PushStore for PostgresStore {
 
     async fn clients_by_jid(&self, jid: &str) -> Result<Vec<Client>, StoreError> {
         let wanted = jid.to_owned();
-        let (clients, is_known) = self
-            .run(Access::Read, move |connection| {
-                let jid = wanted.clone();
-                Box::pin(async move {
-                    let known = client::by_known_jid(connection, &jid).await?;
-                    match known.is_empty() {
-                        true => Ok((client::by_jid(connection, &jid).await?, false)),
-                        false => Ok((known, true)),
-                    }
-                })
-            })
-            .await?;
-        if !is_known && !clients.is_empty() {
+        let known = self.run(Access::ReadOne, move |connection| {
+            let jid = wanted.clone();
+            Box::pin(async move { client::by_known_jid(connection, &jid).await })
+        });
+        let known = known.await?;
+        if !known.is_empty() {
+            return Ok(known);
+        }
+        let wanted = jid.to_owned();
+        let clients = self.run(Access::ReadOne, move |connection| {
+            let jid = wanted.clone();
+            Box::pin(async move { client::by_jid(connection, &jid).await })
+        });
+        let clients = clients.await?;
+        if !clients.is_empty() {
             let systems: Vec<SystemId> = clients.iter().map(|client| client.system).collect();
             let jid = jid.to_owned();
             let remembered = self.run(Access::WriteLoosely, move |connection| {
