@@ -38,7 +38,7 @@ impl PostgresStore {
     async fn look_at_actions(&self) -> Result<(), StoreError> {
         let watermark = self.watch().watermark();
         let ids = self
-            .run(Access::Read, move |connection| {
+            .run(Access::ReadOne, move |connection| {
                 Box::pin(actions_above(connection, watermark))
             })
             .await?;
@@ -51,7 +51,7 @@ impl PostgresStore {
             return Ok(());
         }
         let wanted = asked.clone();
-        let rows = self.run(Access::Read, move |connection| {
+        let rows = self.run(Access::ReadOne, move |connection| {
             Box::pin(systems_of(connection, wanted.clone()))
         });
         let rows = rows.await.inspect_err(|_| {
@@ -98,7 +98,7 @@ impl PostgresStore {
 
     async fn marks(&self, systems: &[SystemId]) -> Result<Vec<(i64, i64)>, StoreError> {
         let wanted = systems.to_vec();
-        self.run(Access::Read, move |connection| {
+        self.run(Access::ReadOne, move |connection| {
             Box::pin(marks_of(connection, wanted.clone()))
         })
         .await
