@@ -41,6 +41,7 @@ pub(in super::super) fn serve_registration(
         entropy: Arc::new(OsEntropy),
         jabber_server: HOSTNAME.to_owned(),
         dispatcher: format!("rhn-dispatcher-sat@{HOSTNAME}/superclient"),
+        domains: vec![HOSTNAME.to_owned()],
     };
     let tls = Arc::new(ServerTls::load_all(vec![files], SystemClock.now())?);
     let listener = listen_on(address, &tls).map_err(|error| SwarmError::Rejected(error.to_string()))?;
