@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::beside_satellite::{BesideSatellite, online};
 use crate::deployment::{Deployment, HURRY};
-use crate::existing::{Event, ExistingAgent, Identity};
+use crate::existing::{Event, Identity};
 use crate::existing_agents::{answered, pushable, wait_until};
 
 /// The pauses of the life cycle, divided by so much more where a quarter of an hour is waited for.
@@ -217,14 +217,14 @@ fn connection_that_is_replaced_hands_over_its_system() {
     let before = beside.schedule(&["client"]);
     beside.log().wait_for("step_recorded", "Sent");
 
-    let mut new = ExistingAgent::start(identity);
-    new.wait_for(|event| *event == Event::Available);
-    new.wait_for(answered);
+    // The check of its start may fetch what was due before.
+    let new = pushable(&mut beside, identity);
     let after = beside.schedule(&["client"]);
 
     wait_until("everything is completed", || {
         beside.is_completed(before) && beside.is_completed(after)
     });
+    wait_until("the new connection was asked", || new.count(answered) > 0);
     assert_eq!(beside.state("client"), "online");
     old.kill();
     let last = beside.schedule(&["client"]);
