@@ -169,10 +169,8 @@ fn server_that_a_full_disk_ended_is_waited_for() {
 }
 
 /// The standby has not heard of what came last, and takes no writes until it is promoted.
-#[test]
-fn standby_takes_the_place_of_its_primary() {
-    let mut scene = scene(TOLD);
-    let coming = scene.schedule_before();
+fn fail_over(mut scene: Scene) {
+    let due = scene.schedule_before();
     scene.server.fail_over();
     scene.is_told("is read-only");
     scene.fails_again(3);
@@ -180,5 +178,15 @@ fn standby_takes_the_place_of_its_primary() {
 
     scene.beside.database.sql("SELECT pg_promote()");
 
-    scene.is_well_again(&coming, &[]);
+    scene.is_well_again(&due, &[]);
+}
+
+#[test]
+fn standby_takes_the_place_of_its_primary_by_looking() {
+    fail_over(scene(LOOKING));
+}
+
+#[test]
+fn standby_takes_the_place_of_its_primary_with_triggers() {
+    fail_over(scene(TOLD));
 }
