@@ -18,15 +18,18 @@ fn on(server: PrivateServer, how: (&[&str], &str)) -> Scene {
 
 /// Stopped as an administrator does, and started.
 fn stop(mut scene: Scene) {
+    let under_way = scene.run_under_way();
     let due = scene.schedule_before();
     scene.server.stop();
     scene.is_told("cannot be reached");
+    scene.run_ends();
     scene.agent_leaves();
     scene.agent_comes();
 
     scene.server.launch();
 
-    scene.is_well_again(&due, &[]);
+    scene.is_well_again(&due, &[under_way]);
+    scene.runs_are_counted();
 }
 
 #[test]

@@ -81,7 +81,8 @@ fn home(beside: &BesideSatellite, name: &str) -> Home {
         .chain(psql.get_args())
         .map(|word| format!("'{}'", word.to_str().unwrap()));
     let script = format!(
-        "#!/bin/sh\n{} -f \"$1/check.sql\" && echo finished >> \"$1/runs\"\n",
+        "#!/bin/sh\necho started >> \"$1/runs\"\nif [ -p \"$1/gate\" ]; then read _ < \"$1/gate\"; fi\n\
+         {} -f \"$1/check.sql\" && echo finished >> \"$1/runs\"\n",
         quoted.collect::<Vec<_>>().join(" ")
     );
     fs::write(home.path("check"), script).unwrap();
@@ -130,6 +131,31 @@ impl Scene {
             coming: self.schedule("current_timestamp + interval '2 s'"),
             at_once: self.schedule("current_timestamp"),
         }
+    }
+
+    /// A check of the new agent that goes on until [`Scene::run_ends`]; the action that it was started for.
+    pub fn run_under_way(&mut self) -> i64 {
+        self.osad.0.close_gate();
+        let action = self.beside.schedule(&["new"]);
+        self.beside.log.wait_for("step_recorded", "Started");
+        action
+    }
+
+    /// While the database fails, a check ends, which it cannot do well.
+    pub fn run_ends(&self) {
+        self.osad.0.open_gate();
+    }
+
+    /// Each run of the new agent was reported, and counted once.
+    pub fn runs_are_counted(&self) {
+        let counted = format!(
+            "SELECT count(*) FROM osa_run WHERE server_id = {}",
+            self.beside.id("new")
+        );
+        wait_until("each run is counted", || {
+            let runs = self.osad.0.runs().matches("started").count();
+            self.query(&counted) == runs.to_string()
+        });
     }
 
     /// Returns when the log tells of the fault with these words, and asserts that `status` does as well.
