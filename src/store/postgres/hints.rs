@@ -54,6 +54,12 @@ impl Hints {
         }
     }
 
+    /// Whether it was told where to look, and nowhere else is anything to be found.
+    pub(super) fn say_where(&self) -> bool {
+        let is_silent = self.actions.is_empty() && self.systems.is_empty() && self.clients.is_empty();
+        !is_silent && !self.all_systems && !self.all_clients
+    }
+
     /// Nobody listened for a while.
     pub(super) fn miss(&mut self) {
         self.all_systems = true;
@@ -82,6 +88,7 @@ mod tests {
             ..Hints::default()
         };
         assert_eq!(told, expected);
+        assert!(told.say_where() && !Hints::default().say_where());
     }
 
     #[test]
@@ -92,6 +99,7 @@ mod tests {
                 ..Hints::default()
             };
             assert_eq!(heard(&[payload]), expected, "{payload:?}");
+            assert!(!heard(&[payload, "a1"]).say_where(), "{payload:?}");
         }
     }
 

@@ -22,7 +22,7 @@ impl PostgresStore {
     pub(super) async fn look(&self) -> Result<Changes, StoreError> {
         let hints = self.take_hints();
         self.watch().hint(&hints);
-        self.look_at_actions().await?;
+        self.look_at_actions(hints.say_where()).await?;
         self.compare_hinted().await?;
         self.compare_next().await?;
         let (renewed, pinged) = self.look_at_clients().await?;
@@ -35,15 +35,18 @@ impl PostgresStore {
     }
 
     /// New actions, and those that triggers named.
-    async fn look_at_actions(&self) -> Result<(), StoreError> {
+    async fn look_at_actions(&self, are_named: bool) -> Result<(), StoreError> {
         let watermark = self.watch().watermark();
-        let ids = self
-            .run(Access::ReadOne, move |connection| {
+        let mut ids = Vec::new();
+        if self.watch().wants_ids(are_named, Instant::now()) {
+            let above = self.run(Access::ReadOne, move |connection| {
                 Box::pin(actions_above(connection, watermark))
-            })
-            .await?;
-        let mut asked = self.watch().actions_seen(&ids, Instant::now());
+            });
+            ids = above.await?;
+        }
         let hinted = self.watch().hinted.take_actions();
+        ids.extend(hinted.iter().filter(|id| **id > watermark));
+        let mut asked = self.watch().actions_seen(&ids, Instant::now());
         asked.extend(&hinted);
         asked.sort_unstable();
         asked.dedup();

@@ -27,6 +27,8 @@ const ACTIONS_MAX: usize = 50_000;
 pub(super) const SWEEP_BATCH: usize = 500;
 /// For each unit of time that a comparison takes, so many pass before the next: 2 % of one core.
 const SWEEP_REST: u32 = 49;
+/// Between two looks at ids while triggers say where to look.
+const IDS_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks at names, keys and pings.
 const CLIENTS_EVERY: Duration = Duration::from_secs(5);
 
@@ -45,6 +47,8 @@ pub(super) struct Watch {
     /// Every id up to here is settled.
     watermark: i64,
     actions: BTreeMap<i64, Seen>,
+    /// Ids are not asked for before this while triggers say where to look.
+    ids_at: Option<Instant>,
     /// Connected systems, with a mark of their pending rows; none, if they were read since it was made.
     connected: BTreeMap<SystemId, Option<i64>>,
     /// Names and JIDs of connected systems as they were seen last.
@@ -130,6 +134,16 @@ impl Watch {
     /// Only ids above this are asked for.
     pub(super) fn watermark(&self) -> i64 {
         self.watermark
+    }
+
+    /// Whether ids above the watermark are to be asked for: unless triggers said where to look, and it was done within a
+    /// second. Of ids there are as many as were scheduled in 15 minutes.
+    pub(super) fn wants_ids(&mut self, are_named: bool, now: Instant) -> bool {
+        if are_named && self.ids_at.is_some_and(|at| at > now) {
+            return false;
+        }
+        self.ids_at = Some(now + IDS_EVERY);
+        true
     }
 
     /// These actions are above the watermark; those of them whose systems are to be counted now.
@@ -283,6 +297,18 @@ mod tests {
             ids(&watch.actions_counted(&[12], &[(12, 1), (12, 2), (12, 3)], later)),
             [1, 2, 3]
         );
+    }
+
+    #[test]
+    fn ids_are_asked_for_at_each_look_unless_triggers_say_where() {
+        let mut watch = Watch::default();
+        let now = Instant::now();
+
+        assert!(watch.wants_ids(true, now), "not asked yet");
+        assert!(!watch.wants_ids(true, now));
+        assert!(watch.wants_ids(false, now), "nobody said where");
+        assert!(!watch.wants_ids(true, now + SECOND / 2));
+        assert!(watch.wants_ids(true, now + SECOND));
     }
 
     #[test]
