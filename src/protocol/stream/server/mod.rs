@@ -190,7 +190,9 @@ impl ServerStream {
         self.state = match std::mem::replace(&mut self.state, State::Closed) {
             State::ExpectHandshake(state) => {
                 self.decoder = Decoder::new(self.config.limits_before_login);
-                state.established(exporter)
+                let closing = state.closing;
+                self.state = state.established(exporter);
+                return closing.into_iter().for_each(|fault| self.end_by(fault));
             }
             other => other,
         };
@@ -225,10 +227,21 @@ impl ServerStream {
         }
     }
 
-    /// Ends the stream from our side.
+    /// Ends the stream from our side; during a TLS handshake, after it.
     pub fn close(&mut self, fault: StreamFault) {
-        if !matches!(self.state, State::Closed) {
-            self.end_by(fault);
+        match &mut self.state {
+            State::Closed => {}
+            State::ExpectHandshake(state) => state.closing = state.closing.or(Some(fault)),
+            State::ExpectHeader(_)
+            | State::ExpectStartTls(_)
+            | State::ExpectLogin(_)
+            | State::ExpectInitialResponse(_)
+            | State::AwaitVerifiers(_)
+            | State::ExpectResponse(_)
+            | State::AwaitAccount(_)
+            | State::AwaitLogin(_)
+            | State::ExpectBind(_)
+            | State::Open(_) => self.end_by(fault),
         }
     }
 

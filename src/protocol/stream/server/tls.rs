@@ -25,13 +25,20 @@ impl ExpectStartTls {
         }
         push(context.text(), format_args!("<proceed xmlns='{}'/>", ns::TLS));
         context.out.push(Output::StartTls);
-        Ok(State::ExpectHandshake(Box::new(ExpectHandshake { login: self.login })))
+        let state = ExpectHandshake {
+            login: self.login,
+            closing: None,
+        };
+        Ok(State::ExpectHandshake(Box::new(state)))
     }
 }
 
 /// The transport is doing the handshake; nothing may be written or read here.
 pub(super) struct ExpectHandshake {
     pub(super) login: Login,
+    /// What ends the stream once the handshake is done: an existing agent whose handshake is cut off ends for good
+    /// (compatibility contract, section 1.3).
+    pub(super) closing: Option<StreamFault>,
 }
 
 impl ExpectHandshake {
