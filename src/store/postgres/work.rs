@@ -35,9 +35,13 @@ type RowTypes = (
     Bool,
 );
 
-/// A `TIMESTAMPTZ` as milliseconds since the epoch.
+/// A `TIMESTAMPTZ` as milliseconds since the epoch. `infinity`, by which some mean "never", is the end of the year 9999, and
+/// `-infinity` the epoch: one such row must not keep the others from being read.
 pub(super) fn millis(column: &str) -> String {
-    format!("floor(extract(epoch FROM {column}) * 1000)::bigint")
+    format!(
+        "CASE WHEN isfinite({column}) THEN floor(extract(epoch FROM {column}) * 1000)::bigint \
+         WHEN {column} = 'infinity' THEN 253402300799000 WHEN {column} = '-infinity' THEN 0 END"
+    )
 }
 
 /// The version of a row: which transaction wrote it. For comparison only, and for equality only.

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use osa::domain::push::request::{ClaimOutcome, Step};
 use osa::domain::time::Timestamp;
-use osa::ports::inventory::Inventory;
+use osa::ports::inventory::{ActionFilter, Inventory};
 use osa::ports::push::PushStore;
 use osa::store::postgres::PostgresStore;
 
 use super::site::Site;
 use crate::contract::{at, granted, number, push_record, record, registered, scheduled};
+
 #[tokio::test]
 async fn start_leaves_other_nodes_alone_until_they_are_dead() {
     let site = Site::satellite().await;
@@ -38,6 +39,32 @@ async fn start_leaves_other_nodes_alone_until_they_are_dead() {
     site.settle_presence(node, &[(here, true)], at(200)).await.unwrap();
     assert_eq!(site.satellite.state(there).await, "offline");
     assert_eq!(site.satellite.state(here).await, "online");
+}
+
+#[tokio::test]
+async fn action_that_is_never_to_run_keeps_no_other_from_being_read() {
+    let site = Site::satellite().await;
+    let system = registered(&site, "a").await;
+    let never = scheduled(&site, &[system], "never").await;
+    let before = scheduled(&site, &[system], "before time").await;
+    for (action, time) in [(never, "infinity"), (before, "-infinity")] {
+        let text = format!("UPDATE rhnAction SET earliest_action = '{time}' WHERE id = {action}");
+        site.satellite.run(&text).await;
+    }
+
+    let work = site.work(&[system]).await.unwrap();
+
+    let earliest: Vec<i64> = work[0]
+        .actions
+        .iter()
+        .map(|action| action.version.earliest.as_secs())
+        .collect();
+    assert_eq!(earliest, [0, 253_402_300_799], "in the order of time");
+    let all = ActionFilter {
+        limit: 10,
+        ..ActionFilter::default()
+    };
+    assert_eq!(site.actions(&all).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
