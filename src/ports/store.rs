@@ -105,6 +105,16 @@ pub enum StoreError {
     /// The dispatcher's own tables are missing, or older than this program.
     #[error("database {0} lacks tables of this osa-dispatcher: run osa-dispatcher migrate")]
     Unmigrated(DatabaseLabel),
+    /// Some of the dispatcher's own tables are lost.
+    #[error(
+        "database {database} has only some of osa-dispatcher's tables, {missing} is missing: restore all of osa_*, or stop osa-dispatcher and make them anew with osa-dispatcher migrate --remove-tables and osa-dispatcher migrate"
+    )]
+    Incomplete {
+        /// The database.
+        database: DatabaseLabel,
+        /// A table that is missing.
+        missing: &'static str,
+    },
     /// What was asked for is the Satellite's business.
     #[error("{0} belongs to the Satellite: use its web interface or its API")]
     Satellites(&'static str),

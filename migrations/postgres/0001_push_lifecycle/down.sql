@@ -1,6 +1,6 @@
-DROP TABLE osa_run;
-DROP TABLE osa_request_action;
-DROP TABLE osa_request;
-DROP TABLE osa_push;
-DROP TABLE osa_account;
-DROP TABLE osa_node;
+DROP TABLE IF EXISTS osa_run;
+DROP TABLE IF EXISTS osa_request_action;
+DROP TABLE IF EXISTS osa_request;
+DROP TABLE IF EXISTS osa_push;
+DROP TABLE IF EXISTS osa_account;
+DROP TABLE IF EXISTS osa_node;

@@ -159,6 +159,7 @@ pub(in crate::compose) fn store(error: &StoreError) -> u8 {
         | StoreError::Empty(_)
         | StoreError::StrangeLog { .. }
         | StoreError::Newer { .. }
+        | StoreError::Incomplete { .. }
         | StoreError::NotFound { .. } => 65,
         StoreError::Exists { .. } => 73,
         StoreError::WorkerPanicked | StoreError::Other { .. } => 70,

@@ -113,6 +113,7 @@ impl From<StoreError> for Rejection {
             | StoreError::Unsafe { .. }
             | StoreError::NotSatellite { .. }
             | StoreError::Unmigrated(_)
+            | StoreError::Incomplete { .. }
             | StoreError::WorkerPanicked
             | StoreError::Other { .. } => RejectionKind::Internal,
         };

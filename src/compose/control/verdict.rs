@@ -48,7 +48,7 @@ impl Facts<'_> {
             return "no dispatcher runs, so nobody asks: start osa-dispatcher".to_owned();
         }
         if self.system.jid.is_none() {
-            return "its agent has never registered: install the bundle of `systems add` and start osad".to_owned();
+            return "its agent has never registered: start osad on it; without a Satellite, with the bundle of `systems add`".to_owned();
         }
         let Some(session) = self.session else {
             return "its agent is not connected: it is asked as soon as it is; see `systemctl status osad` there"

@@ -20,6 +20,17 @@ const REVERSALS: &[&str] = &[include_str!(
     "../../../migrations/postgres/0001_push_lifecycle/down.sql"
 )];
 
+/// What the migrations make.
+const TABLES: [&str; 7] = [
+    "osa_account",
+    "osa_node",
+    "osa_push",
+    "osa_request",
+    "osa_request_action",
+    "osa_run",
+    "osa_schema",
+];
+
 const INSTALL_NOTIFY: &str = include_str!("../../../migrations/postgres/notify/install.sql");
 const REMOVE_NOTIFY: &str = include_str!("../../../migrations/postgres/notify/remove.sql");
 
@@ -65,12 +76,37 @@ pub(super) enum Schema {
     Behind,
     /// Has this migration, which this program does not know.
     Newer(String),
+    /// Some of its tables are lost, this one among them.
+    Incomplete(&'static str),
+}
+
+impl Schema {
+    /// Refuses one that no migration helps.
+    pub(super) fn refuse(&self, label: &DatabaseLabel) -> Result<(), StoreError> {
+        let database = label.clone();
+        match self {
+            Self::Current | Self::Behind => Ok(()),
+            Self::Newer(found) => Err(StoreError::Newer {
+                database,
+                found: found.clone(),
+            }),
+            Self::Incomplete(missing) => Err(StoreError::Incomplete { database, missing }),
+        }
+    }
 }
 
 /// Compares the schema.
 pub(super) async fn schema(connection: &mut AsyncPgConnection) -> Result<Schema, Failure> {
-    if !has_table(connection, "osa_schema").await? {
-        return Ok(Schema::Behind);
+    let mut missing = Vec::new();
+    for table in TABLES {
+        if !has_table(connection, table).await? {
+            missing.push(table);
+        }
+    }
+    match missing[..] {
+        [] => {}
+        [_, ..] if missing.len() == TABLES.len() => return Ok(Schema::Behind),
+        [table, ..] => return Ok(Schema::Incomplete(table)),
     }
     let applied: Vec<(String,)> = statement::<(Text,)>("SELECT version FROM osa_schema ORDER BY version")
         .load(connection)
@@ -88,10 +124,8 @@ pub(super) async fn schema(connection: &mut AsyncPgConnection) -> Result<Schema,
 /// Applies what is missing; how many migrations. All or none.
 pub(super) async fn migrate(connection: &mut AsyncPgConnection, label: &DatabaseLabel) -> Result<usize, Failure> {
     lock(connection).await?;
-    if let Schema::Newer(found) = schema(connection).await? {
-        let database = label.clone();
-        return Err(Failure::Refused(StoreError::Newer { database, found }));
-    }
+    let found = schema(connection).await?;
+    found.refuse(label)?;
     if !has_table(connection, "osa_schema").await? {
         connection
             .batch_execute(
@@ -119,14 +153,12 @@ pub(super) async fn migrate(connection: &mut AsyncPgConnection, label: &Database
 /// Takes every own table away, with all that is in it; whether there were any.
 pub(super) async fn revert(connection: &mut AsyncPgConnection) -> Result<bool, Failure> {
     lock(connection).await?;
-    if !has_table(connection, "osa_schema").await? {
-        return Ok(false);
-    }
+    let were_there = schema(connection).await? != Schema::Behind;
     for text in REVERSALS {
         connection.batch_execute(text).await?;
     }
-    connection.batch_execute("DROP TABLE osa_schema").await?;
-    Ok(true)
+    connection.batch_execute("DROP TABLE IF EXISTS osa_schema").await?;
+    Ok(were_there)
 }
 
 /// Puts the triggers on the Satellite's tables, in place of older ones.

@@ -141,10 +141,10 @@ async fn survey(
     entitlements: Vec<String>,
 ) -> Result<(Catalog, i64, Triggers), Failure> {
     let catalog = Catalog::read(connection, &entitlements, &label).await?;
-    match migrations::schema(connection).await? {
-        Schema::Current => {}
-        Schema::Behind => return Err(StoreError::Unmigrated(label).into()),
-        Schema::Newer(found) => return Err(StoreError::Newer { database: label, found }.into()),
+    let schema = migrations::schema(connection).await?;
+    schema.refuse(&label)?;
+    if schema == Schema::Behind {
+        return Err(StoreError::Unmigrated(label).into());
     }
     let newest = look::newest_action(connection).await?;
     Ok((catalog, newest, migrations::triggers(connection).await?))

@@ -172,6 +172,26 @@ async fn database_without_own_tables_names_the_remedy() {
 }
 
 #[tokio::test]
+async fn tables_that_are_partly_lost_are_told_and_taken_away() {
+    for lost in ["osa_run", "osa_schema"] {
+        let database = Database::satellite();
+        let options = database.options();
+        administration::migrate(&options).await.unwrap();
+        database.sql(&format!("DROP TABLE {lost}"));
+
+        let refused = PostgresStore::open(&options).await.err().expect("refused");
+        assert!(
+            matches!(refused, StoreError::Incomplete { missing, .. } if missing == lost),
+            "{refused}"
+        );
+        let refused = administration::migrate(&options).await;
+        assert!(matches!(refused, Err(StoreError::Incomplete { .. })), "{refused:?}");
+        assert!(administration::remove(&options).await.unwrap());
+        assert_eq!(administration::migrate(&options).await.unwrap(), 1);
+    }
+}
+
+#[tokio::test]
 async fn database_that_is_no_satellites_is_refused() {
     let database = Database::satellite();
     database.sql("DROP TABLE rhnServerLock");
