@@ -190,11 +190,18 @@ impl PushStore for PostgresStore {
         self.watch().set_all_connected(&all);
         let responsive = connected.iter().filter(|(_, responsive)| *responsive);
         let online: Vec<SystemId> = responsive.map(|(system, _)| *system).collect();
-        self.run(Access::Write, move |connection| {
+        let declared = self.run(Access::Write, move |connection| {
             let online = online.clone();
             Box::pin(async move { presence::declare(connection, node, &online, now).await })
-        })
-        .await?;
+        });
+        if let Some(newer) = declared.await? {
+            tracing::error!(
+                event = "node_superseded",
+                start = node.0,
+                newer,
+                "another osa-dispatcher of this host name was started on the same database: stop one of them"
+            );
+        }
         let catalog = Arc::clone(&self.catalog);
         self.run(Access::WriteLoosely, move |connection| {
             let catalog = Arc::clone(&catalog);
