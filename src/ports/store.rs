@@ -77,7 +77,9 @@ pub enum StoreError {
     #[error("database {0} is read-only, as a standby is: name its primary, or wait for the fail-over")]
     ReadOnly(DatabaseLabel),
     /// The server does not let this user in, or not at a table.
-    #[error("database {database} refuses its user ({reason}): correct user and password, or grant what is missing")]
+    #[error(
+        "database {database} refuses its user ({reason}): correct user and password, or the database's name, or grant what is missing"
+    )]
     Denied {
         /// The server.
         database: DatabaseLabel,
@@ -86,7 +88,7 @@ pub enum StoreError {
     },
     /// TLS to the server did not come about as `sslmode` wants it.
     #[error(
-        "no safe connection to database {database} ({reason}): correct its certificate, or sslmode and sslrootcert"
+        "no safe connection to database {database} ({reason}): correct its certificate, or db_ssl_enabled and db_sslrootcert (postgres.ssl_mode, postgres.root_certificate)"
     )]
     Unsafe {
         /// The server.

@@ -117,7 +117,7 @@ fn by_message(message: &str, database: &DatabaseLabel) -> StoreError {
     if says(message, &["No space left on device"]) {
         return StoreError::Full(database.clone());
     }
-    if says(message, &["permission denied"]) {
+    if says(message, &["permission denied", "must be owner of"]) {
         return StoreError::Denied {
             database: database.clone(),
             reason: message.replace('\n', " "),
@@ -172,6 +172,7 @@ mod tests {
                 "no space left",
             ),
             ("permission denied for table rhnserver", "refuses its user"),
+            ("must be owner of relation rhnserveraction", "refuses its user"),
             ("column \"x\" does not exist", "column \"x\" does not exist"),
         ] {
             let told = by_message(message, &database).to_string();
