@@ -13,6 +13,7 @@ use super::error::SwarmError;
 use super::link::Target;
 use super::numbers::{Samples, complain, millis};
 use super::satellite::Satellite;
+use crate::domain::dispatcher_rows;
 use crate::domain::ids::ClientName;
 use crate::domain::secret::Secret;
 
@@ -67,7 +68,7 @@ impl Flock {
         Rc::new(Self {
             target,
             domain: domain.to_owned(),
-            dispatcher: format!("rhn-dispatcher-sat@{domain}/superclient"),
+            dispatcher: dispatcher_rows::jid(domain),
             password,
             satellite,
             gate: Semaphore::new(usize::try_from(in_flight).unwrap_or(1)),

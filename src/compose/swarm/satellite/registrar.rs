@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use super::super::error::SwarmError;
 use super::super::site::HOSTNAME;
 use super::Satellite;
+use crate::domain::dispatcher_rows;
 use crate::domain::ids::{ClientName, SystemId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -40,7 +41,7 @@ pub(in super::super) fn serve_registration(
         clock: Arc::new(SystemClock),
         entropy: Arc::new(OsEntropy),
         jabber_server: HOSTNAME.to_owned(),
-        dispatcher: format!("rhn-dispatcher-sat@{HOSTNAME}/superclient"),
+        dispatcher: dispatcher_rows::jid(HOSTNAME),
         domains: vec![HOSTNAME.to_owned()],
     };
     let tls = Arc::new(ServerTls::load_all(vec![files], SystemClock.now())?);
