@@ -26,7 +26,7 @@ pub const TOLD: (&[&str], &str) = (
 /// The systems whose agents stay: two existing ones and one new.
 const STAYING: [&str; 3] = ["one", "two", "new"];
 /// Lines at the levels warn and error that one fault may cost.
-const LINES_MAX: usize = 8;
+const LINES_MAX: usize = 12;
 
 /// The parts; dropped in this order.
 pub struct Scene {

@@ -1,25 +1,30 @@
-//! A store that fails, and how often that is said.
+//! A store that fails, and how much of that is said.
 //!
 //! ```text
-//!            failed: said, if this kind of error was not           failed: said once for each kind of error
+//!            failed: said                                          failed: said if it has other words
 //!   Well ─────────────────────────────────────────────► Failing ◄──────────────┐
 //!     ▲                                                    │ └─────────────────┘
-//!     └── whatever failed has succeeded, and a probe has ───┘
+//!     └── whatever failed has succeeded, and a probe has ───┘ said, if the failing was
 //! ```
 //!
 //! A standby, and a disk that is full, still answer questions: one operation that succeeds does not end what another met,
 //! and only an operation that writes can be the [`PROBE`].
 
-use std::collections::BTreeMap;
-use std::mem::{Discriminant, discriminant};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::messages::StoreTrouble;
 use crate::domain::time::Timestamp;
 use crate::ports::store::StoreError;
 
-/// How long after an outage the same kind of error is not said again: bounds the log where it comes and goes.
-const QUIET: Duration = Duration::from_secs(60);
+/// What the limits of lines count by.
+const MINUTE: Duration = Duration::from_secs(60);
+/// Lines in a minute, so that a database that comes and goes does not fill the log.
+const LINES_MAX: usize = 10;
+/// Lines in a minute from which on only an outage of which nothing was said yet gets one.
+const MORE_LINES_MAX: usize = 5;
+/// Errors of an outage that are remembered, so that none is said twice.
+const ERRORS_MAX: usize = 16;
 
 /// The operation without whose success no outage ends.
 const PROBE: &str = "settle_presence";
@@ -32,17 +37,24 @@ pub(super) struct Outage {
     /// Operations that have to succeed, and when they failed last.
     failing: BTreeMap<&'static str, Timestamp>,
     trouble: Option<StoreTrouble>,
-    /// Kinds of errors that were said in this outage or lately, and when their outage ended.
-    said: Vec<(Discriminant<StoreError>, Option<Timestamp>)>,
+    /// Whether anybody was told of it.
+    is_said: bool,
+    /// The errors it had, as words.
+    errors: VecDeque<String>,
+    /// When lines were said lately.
+    lines: VecDeque<Timestamp>,
+    kept_back: u64,
 }
 
 /// The end of an outage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Recovery {
     /// How long it was.
     pub(super) lasted: Duration,
-    /// Whether anybody was told of it.
-    pub(super) was_said: bool,
+    /// Its last error.
+    pub(super) error: String,
+    /// To be said, as the outage was, with so many errors kept back since the last line.
+    pub(super) said: Option<u64>,
 }
 
 impl Outage {
@@ -51,24 +63,44 @@ impl Outage {
         self.trouble.as_ref()
     }
 
-    /// An operation failed; the probe is to be tried. Whether that is to be said.
-    pub(super) fn failed(&mut self, operation: &'static str, error: &StoreError, now: Timestamp) -> bool {
+    /// An operation failed; the probe is to be tried. If that is to be said, how many errors were kept back since the
+    /// last line.
+    pub(super) fn failed(&mut self, operation: &'static str, error: &StoreError, now: Timestamp) -> Option<u64> {
         self.failing.insert(PROBE, now);
         self.failing.insert(operation, now);
         let since = self.trouble.as_ref().map_or(now, |trouble| trouble.since);
+        let words = error.to_string();
         self.trouble = Some(StoreTrouble {
             since,
             stalled: matches!(error, StoreError::Stalled { .. }),
-            error: error.to_string(),
+            error: words.clone(),
         });
-        let is_recent = |ended: Option<Timestamp>| ended.is_none_or(|ended| now.saturating_since(ended) < QUIET);
-        self.said.retain(|(_, ended)| is_recent(*ended));
-        let kind = discriminant(error);
-        let is_new = self.said.iter().all(|(said, _)| *said != kind);
-        if is_new {
-            self.said.push((kind, None));
+        let is_known = self.errors.contains(&words);
+        if is_known && self.is_said {
+            return None;
         }
-        is_new
+        if !is_known {
+            self.errors.truncate(ERRORS_MAX - 1);
+            self.errors.push_front(words);
+        }
+        if !self.has_line(now) {
+            self.kept_back += u64::from(!is_known);
+            return None;
+        }
+        self.is_said = true;
+        Some(std::mem::take(&mut self.kept_back))
+    }
+
+    /// Takes a line of this minute's, if one is left. A clock that was set back gives all anew.
+    fn has_line(&mut self, now: Timestamp) -> bool {
+        let is_recent = |said: &Timestamp| *said <= now && now.saturating_since(*said) < MINUTE;
+        self.lines.retain(is_recent);
+        let most = if self.is_said { MORE_LINES_MAX } else { LINES_MAX };
+        let has_line = self.lines.len() < most;
+        if has_line {
+            self.lines.push_back(now);
+        }
+        has_line
     }
 
     /// An operation succeeded. Whether that ends an outage.
@@ -80,11 +112,12 @@ impl Outage {
             return None;
         }
         let trouble = self.trouble.take()?;
-        let was_said = self.said.iter().any(|(_, ended)| ended.is_none());
-        self.said.iter_mut().for_each(|(_, ended)| *ended = ended.or(Some(now)));
+        self.errors.clear();
+        let was_said = std::mem::take(&mut self.is_said);
         Some(Recovery {
             lasted: now.saturating_since(trouble.since),
-            was_said,
+            error: trouble.error,
+            said: was_said.then(|| std::mem::take(&mut self.kept_back)),
         })
     }
 }
@@ -109,24 +142,123 @@ mod tests {
         }
     }
 
+    /// Ends an outage whose only failing operation is `operation`.
+    fn recovery(outage: &mut Outage, operation: &'static str, now: Timestamp) -> Recovery {
+        outage.succeeded(operation, now);
+        outage.succeeded(PROBE, now).expect("it works")
+    }
+
     #[test]
-    fn each_kind_of_error_is_said_once_in_an_outage_however_long_it_is() {
+    fn each_error_is_said_once_in_an_outage_however_long_it_is() {
         let mut outage = Outage::default();
 
-        assert!(outage.failed("claim", &unreachable("terminating connection"), at(0)));
-        for second in 1..10_000 {
-            assert!(!outage.failed("claim", &unreachable("connection refused"), at(second)));
+        assert_eq!(
+            outage.failed("claim", &unreachable("terminating connection"), at(0)),
+            Some(0)
+        );
+        assert_eq!(
+            outage.failed("claim", &unreachable("connection refused"), at(1)),
+            Some(0)
+        );
+        for second in 2..10_000 {
+            assert_eq!(
+                outage.failed("claim", &unreachable("connection refused"), at(second)),
+                None
+            );
         }
-        assert!(outage.failed("claim", &StoreError::ReadOnly(label()), at(10_000)));
-        assert!(!outage.failed("claim", &unreachable("connection refused"), at(10_001)));
+        assert_eq!(
+            outage.failed("claim", &StoreError::ReadOnly(label()), at(10_000)),
+            Some(0)
+        );
+        assert_eq!(
+            outage.failed("claim", &unreachable("connection refused"), at(10_001)),
+            None
+        );
 
         let trouble = outage.trouble().expect("it fails");
         assert_eq!((trouble.since, trouble.stalled), (at(0), false));
         assert!(trouble.error.contains("connection refused"), "{trouble:?}");
         assert_eq!(outage.succeeded(PROBE, at(10_002)), None);
         let recovery = outage.succeeded("claim", at(10_003)).expect("it works");
-        assert_eq!((recovery.lasted.as_secs(), recovery.was_said), (10_003, true));
+        assert_eq!((recovery.lasted.as_secs(), recovery.said), (10_003, Some(0)));
+        assert_eq!(recovery.error, unreachable("connection refused").to_string());
         assert!(outage.trouble().is_none());
+    }
+
+    #[test]
+    fn every_outage_is_said_soon_after_another_as_well() {
+        let mut outage = Outage::default();
+        for second in [0, 7, 14, 21] {
+            assert_eq!(outage.failed("read", &unreachable("x"), at(second)), Some(0));
+            assert_eq!(recovery(&mut outage, "read", at(second + 1)).said, Some(0));
+        }
+    }
+
+    #[test]
+    fn errors_that_all_differ_are_said_a_few_times_a_minute_with_the_count_of_the_others() {
+        let mut outage = Outage::default();
+        let mut said = Vec::new();
+        for second in 0..100 {
+            if let Some(kept_back) = outage.failed("read", &unreachable(&second.to_string()), at(second)) {
+                said.push((second, kept_back));
+            }
+        }
+
+        let lines = [0, 1, 2, 3, 4, 60, 61, 62, 63, 64];
+        assert_eq!(said, lines.map(|second| (second, if second == 60 { 55 } else { 0 })));
+        assert_eq!(recovery(&mut outage, "read", at(101)).said, Some(35));
+    }
+
+    #[test]
+    fn first_error_of_an_outage_is_said_after_another_that_used_up_its_lines() {
+        let mut outage = Outage::default();
+        for second in 0..8 {
+            outage.failed("read", &unreachable(&second.to_string()), at(second));
+        }
+        recovery(&mut outage, "read", at(8));
+
+        assert_eq!(outage.failed("read", &unreachable("x"), at(9)), Some(0));
+    }
+
+    #[test]
+    fn store_that_comes_and_goes_is_said_a_few_times_a_minute() {
+        let mut outage = Outage::default();
+        let (mut said, mut recovered) = (Vec::new(), 0);
+        for millis in (0..120_000).step_by(100) {
+            let now = Timestamp::from_millis(millis);
+            if let Some(kept_back) = outage.failed("read", &unreachable("x"), now) {
+                said.push((millis, kept_back));
+            }
+            recovered += usize::from(recovery(&mut outage, "read", now).said.is_some());
+        }
+
+        assert_eq!((said.len(), recovered), (2 * LINES_MAX, 2 * LINES_MAX));
+        assert_eq!(said[LINES_MAX], (60_000, 590));
+    }
+
+    #[test]
+    fn outage_that_was_kept_back_is_said_when_it_lasts() {
+        let mut outage = Outage::default();
+        for second in 0..LINES_MAX as i64 {
+            outage.failed("read", &unreachable("x"), at(second));
+            recovery(&mut outage, "read", at(second));
+        }
+
+        assert_eq!(outage.failed("read", &unreachable("x"), at(30)), None);
+        assert_eq!(outage.failed("read", &unreachable("x"), at(59)), None);
+        assert_eq!(outage.failed("read", &unreachable("x"), at(60)), Some(1));
+        assert_eq!(recovery(&mut outage, "read", at(61)).said, Some(0));
+    }
+
+    #[test]
+    fn clock_that_is_set_back_silences_nothing() {
+        let mut outage = Outage::default();
+        for _ in 0..=LINES_MAX {
+            outage.failed("read", &unreachable("x"), at(7_200));
+            recovery(&mut outage, "read", at(7_200));
+        }
+
+        assert_eq!(outage.failed("read", &unreachable("x"), at(3_600)), Some(1));
     }
 
     #[test]
@@ -147,26 +279,10 @@ mod tests {
 
         assert_eq!(outage.succeeded(PROBE, at(1)), None);
         assert_eq!(outage.succeeded("record", at(2)), None);
-        assert!(!outage.failed("claim", &StoreError::Full(label()), at(5)));
+        assert_eq!(outage.failed("claim", &StoreError::Full(label()), at(5)), None);
         assert_eq!(outage.succeeded(PROBE, at(6)), None);
 
         assert!(outage.succeeded("read", at(36)).is_some(), "nobody claims any more");
-    }
-
-    #[test]
-    fn error_that_comes_and_goes_is_said_once_a_minute() {
-        let mut outage = Outage::default();
-        let mut said = Vec::new();
-        for second in (0..240).step_by(2) {
-            if outage.failed("read", &unreachable("x"), at(second)) {
-                said.push(second);
-            }
-            outage.succeeded("read", at(second + 1));
-            let recovery = outage.succeeded(PROBE, at(second + 1)).expect("it works");
-            assert_eq!(recovery.was_said, said.last() == Some(&second));
-        }
-
-        assert_eq!(said, [0, 62, 124, 186]);
     }
 
     #[test]

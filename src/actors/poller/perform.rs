@@ -43,8 +43,8 @@ impl Poller {
         let now = self.now();
         tracing::debug!(event = "store_operation_failed", operation, error = %error, "done again after a pause");
         self.agenda.settle_presence();
-        if self.outage.failed(operation, error, now) {
-            tracing::error!(event = "store_failed", operation, error = %error, "requests wait, connections stay");
+        if let Some(kept_back) = self.outage.failed(operation, error, now) {
+            tracing::error!(event = "store_failed", operation, error = %error, kept_back, "requests wait, connections stay");
         }
     }
 
@@ -53,9 +53,15 @@ impl Poller {
         let Some(recovery) = self.outage.succeeded(operation, self.now()) else {
             return;
         };
-        if recovery.was_said {
-            let seconds = recovery.lasted.as_secs();
-            tracing::warn!(event = "store_recovered", seconds, "the database works again");
+        if let Some(kept_back) = recovery.said {
+            let (seconds, error) = (recovery.lasted.as_secs(), recovery.error);
+            tracing::warn!(
+                event = "store_recovered",
+                seconds,
+                error,
+                kept_back,
+                "the database works again"
+            );
         }
         if self.draining.is_none() {
             self.agenda.look_for_changes();
