@@ -1,12 +1,14 @@
 //! Recorded streams of the existing agent and dispatcher over jabberd2, replayed: what the clients sent goes into our
 //! server, what their server sent into our client, with the stream ids, accounts and passwords they had.
 
+mod cuts;
 mod follower;
 mod reactions;
 mod served;
+mod stream_cases;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use minidom::Element;
@@ -23,6 +25,7 @@ use osa::protocol::stream::server::{
 use osa::protocol::stream::{Output, Seed};
 
 use crate::pair::verifiers;
+use cuts::{CUTS, Cut};
 
 const FIRST: &str = include_str!("transcripts/01-client-first-session.txt");
 const RETURNING: &str = include_str!("transcripts/02-client-returning-session.txt");
@@ -70,13 +73,13 @@ impl Recorded {
     }
 
     /// The same in two parts: in the clear, and inside TLS.
-    fn parts(&self, side: char) -> (String, String) {
-        let lines = self.lines(side);
-        let last_in_the_clear = lines
+    fn parts(&self, side: char) -> (Vec<&'static str>, Vec<&'static str>) {
+        let mut clear = self.lines(side);
+        let last_in_the_clear = clear
             .iter()
             .position(|line| line.contains("xmpp-tls' />") || line.contains("<proceed"));
-        let (clear, secure) = lines.split_at(last_in_the_clear.unwrap() + 1);
-        (clear.concat(), secure.concat())
+        let secure = clear.split_off(last_in_the_clear.unwrap() + 1);
+        (clear, secure)
     }
 
     fn stream_ids(&self) -> Vec<&'static str> {
@@ -96,15 +99,14 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
     text.split_once(before).unwrap().1.split_once(after).unwrap().0
 }
 
-/// Cuts of a text, as a network makes them.
-type Cut = fn(&[u8]) -> Vec<&[u8]>;
-
-fn whole(bytes: &[u8]) -> Vec<&[u8]> {
-    vec![bytes]
-}
-
-fn byte_by_byte(bytes: &[u8]) -> Vec<&[u8]> {
-    bytes.chunks(1).collect()
+/// What an account keeps of its password. Made once: it takes a while, and is the same in every replay.
+fn kept(password: &str) -> Verifiers {
+    static KEPT: Mutex<BTreeMap<String, Verifiers>> = Mutex::new(BTreeMap::new());
+    let mut kept = KEPT.lock().unwrap();
+    let made = kept
+        .entry(password.to_owned())
+        .or_insert_with(|| verifiers(password).with_password(Secret::new(password)));
+    made.clone()
 }
 
 /// Our server with one recorded client.
@@ -142,12 +144,11 @@ impl Replay {
     }
 
     fn create(&mut self, username: &str, password: &str) {
-        let kept = verifiers(password).with_password(Secret::new(password));
-        self.accounts.insert(username.to_owned(), kept);
+        self.accounts.insert(username.to_owned(), kept(password));
     }
 
-    fn feed(&mut self, pieces: &[&[u8]]) {
-        for piece in pieces {
+    fn feed(&mut self, cut: &Cut, lines: &[impl AsRef<str>]) {
+        for piece in &cut.pieces(lines) {
             self.server.receive(piece, Instant::now());
             while let Some(output) = self.server.poll_output() {
                 match output {
@@ -185,13 +186,13 @@ impl Replay {
     }
 }
 
-fn replay(recorded: &Recorded, cut: impl Fn(&[u8]) -> Vec<&[u8]>) -> Replay {
+fn replay(recorded: &Recorded, cut: &Cut) -> Replay {
     let mut replay = Replay::new(recorded);
     let (clear, secure) = recorded.parts('C');
-    replay.feed(&cut(clear.as_bytes()));
+    replay.feed(cut, &clear);
     assert!(replay.wants_tls);
     replay.server.tls_established(None, Instant::now());
-    replay.feed(&cut(secure.as_bytes()));
+    replay.feed(cut, &secure);
     replay
 }
 
@@ -240,32 +241,20 @@ fn assert_followed(replay: &Replay, trace: &[&str]) {
     assert_eq!(before, trace);
 }
 
-#[test]
-fn our_server_follows_recorded_clients_whole_and_byte_by_byte() {
+fn our_server_follows_recorded_clients(cut: &Cut) {
     for (recorded, trace) in recordings() {
-        for cut in [whole as Cut, byte_by_byte] {
-            assert_followed(&replay(&recorded, cut), trace);
-        }
+        assert_followed(&replay(&recorded, cut), trace);
     }
 }
 
 #[test]
-fn our_server_follows_recorded_clients_line_by_line() {
-    for (recorded, trace) in recordings() {
-        let mut replay = Replay::new(&recorded);
-        for line in recorded.lines('C') {
-            replay.feed(&[line.as_bytes()]);
-            if std::mem::take(&mut replay.wants_tls) {
-                replay.server.tls_established(None, Instant::now());
-            }
-        }
-        assert_followed(&replay, trace);
-    }
+fn our_server_follows_recorded_clients_whole_line_by_line_and_byte_by_byte() {
+    CUTS.iter().for_each(our_server_follows_recorded_clients);
 }
 
 #[test]
 fn what_our_server_answers_is_what_the_recorded_client_looks_at() {
-    let replay = replay(&AGENT_FIRST, whole);
+    let replay = replay(&AGENT_FIRST, &Cut::Whole);
 
     for needed in [
         // Pre-TLS, and the login's form with its digest.
@@ -300,7 +289,7 @@ fn recorded_digest_of_another_stream_opens_no_session() {
     replay.server = ServerStream::new(config, seed, Instant::now());
     let lines = AGENT_RETURNING.lines('C');
     for line in lines.iter().take(5) {
-        replay.feed(&[line.as_bytes()]);
+        replay.feed(&Cut::Whole, &[line]);
         if std::mem::take(&mut replay.wants_tls) {
             replay.server.tls_established(None, Instant::now());
         }
@@ -343,7 +332,7 @@ fn recorded_answers_settle_requests_and_pings() {
                 talk.ping(now, &row).unwrap();
             }
         }
-        for message in replay(&recorded, whole).messages {
+        for message in replay(&recorded, &Cut::Whole).messages {
             talk.handle_message(now, &message);
         }
 

@@ -30,25 +30,13 @@ impl Follower {
     }
 
     /// What the recorded server sent, with the ids of our requests in its answers.
-    fn parts(&self, recorded: &Recorded) -> (String, String) {
+    fn parts(recorded: &Recorded) -> (Vec<&'static str>, Vec<String>) {
         let (clear, secure) = recorded.parts('S');
-        let mut secure = secure;
-        for line in recorded.lines('S').into_iter().filter(|line| line.starts_with("<iq ")) {
-            let id = between(line, " id='", "'");
-            let ours = match id {
-                id if id.starts_with("auth-get") => "auth-get",
-                id if id.starts_with("auth-set") => "auth-set",
-                "1" => "register-get",
-                "2" => "register-set",
-                id => id,
-            };
-            secure = secure.replace(&format!(" id='{id}'"), &format!(" id='{ours}'"));
-        }
-        (clear, secure)
+        (clear, secure.into_iter().map(with_our_id).collect())
     }
 
-    fn feed(&mut self, pieces: &[&[u8]]) {
-        for piece in pieces {
+    fn feed(&mut self, cut: &Cut, lines: &[impl AsRef<str>]) {
+        for piece in &cut.pieces(lines) {
             self.stream.receive(piece, Instant::now());
             while let Some(output) = self.stream.poll_output() {
                 match output {
@@ -90,62 +78,45 @@ impl Follower {
     }
 }
 
-#[test]
-fn our_client_follows_recorded_servers_whole_and_byte_by_byte() {
-    for (recorded, _) in recordings() {
-        for cut in [whole as Cut, byte_by_byte] {
-            let mut follower = Follower::new(&recorded);
-            let (clear, secure) = follower.parts(&recorded);
-            follower.feed(&cut(clear.as_bytes()));
-            follower.stream.tls_established(None, Instant::now());
-            follower.feed(&cut(secure.as_bytes()));
+/// An answer to one of our requests, if it is one.
+fn with_our_id(line: &str) -> String {
+    if !line.starts_with("<iq ") {
+        return line.to_owned();
+    }
+    let id = between(line, " id='", "'");
+    let ours = match id {
+        id if id.starts_with("auth-get") => "auth-get",
+        id if id.starts_with("auth-set") => "auth-set",
+        "1" => "register-get",
+        "2" => "register-set",
+        id => id,
+    };
+    line.replace(&format!(" id='{id}'"), &format!(" id='{ours}'"))
+}
 
-            follower.assert_followed(&recorded);
-        }
+fn our_client_follows_recorded_servers(cut: &Cut) {
+    for (recorded, _) in recordings() {
+        let mut follower = Follower::new(&recorded);
+        let (clear, secure) = Follower::parts(&recorded);
+        follower.feed(cut, &clear);
+        follower.stream.tls_established(None, Instant::now());
+        follower.feed(cut, &secure);
+
+        follower.assert_followed(&recorded);
     }
 }
 
-fn split_at_random(bytes: &[u8], sizes: &[usize]) -> Vec<Vec<u8>> {
-    let mut rest = bytes;
-    let mut pieces = Vec::new();
-    for size in sizes.iter().cycle() {
-        if rest.is_empty() {
-            break;
-        }
-        let (piece, behind) = rest.split_at((*size).min(rest.len()));
-        pieces.push(piece.to_vec());
-        rest = behind;
-    }
-    pieces
+#[test]
+fn our_client_follows_recorded_servers_whole_line_by_line_and_byte_by_byte() {
+    CUTS.iter().for_each(our_client_follows_recorded_servers);
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(cuts::few_cases())]
 
     #[test]
-    fn both_our_ends_follow_recordings_at_random_splits(sizes in prop::collection::vec(1usize..400, 1..40)) {
-        for (recorded, trace) in recordings() {
-            let mut replay = Replay::new(&recorded);
-            let (clear, secure) = recorded.parts('C');
-            for piece in split_at_random(clear.as_bytes(), &sizes) {
-                replay.feed(&[&piece]);
-            }
-            replay.server.tls_established(None, Instant::now());
-            for piece in split_at_random(secure.as_bytes(), &sizes) {
-                replay.feed(&[&piece]);
-            }
-            assert_followed(&replay, trace);
-
-            let mut agent = Follower::new(&recorded);
-            let (clear, secure) = agent.parts(&recorded);
-            for piece in split_at_random(clear.as_bytes(), &sizes) {
-                agent.feed(&[&piece]);
-            }
-            agent.stream.tls_established(None, Instant::now());
-            for piece in split_at_random(secure.as_bytes(), &sizes) {
-                agent.feed(&[&piece]);
-            }
-            agent.assert_followed(&recorded);
-        }
+    fn both_our_ends_follow_recordings_at_random_splits(cut in cuts::any()) {
+        our_server_follows_recorded_clients(&cut);
+        our_client_follows_recorded_servers(&cut);
     }
 }

@@ -9,7 +9,7 @@ use osa::domain::check::Dispatcher;
 use osa::protocol::osa::agent_talk::{AgentTalk, Enrolment, Ignored, Output as Reaction};
 use osa::protocol::osa::replay::Stale;
 use osa::protocol::osa::signed::{Content, Signed};
-use xmpp_parsers::stream_error::DefinedCondition;
+use proptest::prelude::*;
 
 use super::*;
 
@@ -19,6 +19,10 @@ pub(super) const PEER: &str = "rhn-dispatcher-sat@satellite2.test/superclient";
 const SIGNED: &str = "http://jabber.rhn.redhat.com/jabber/signed";
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
     xmlns:stream='http://etherx.jabber.org/streams' from='satellite2.test' id='made-up' version='1.0'>";
+
+/// The form of the plain login.
+pub(super) const LOGIN_FIELDS: &str =
+    "<iq type='result' id='auth-get'><query xmlns='jabber:iq:auth'><username/><password/><resource/></query></iq>";
 
 /// What stands under a heading: the stanzas of one side as they are written there.
 pub(super) fn case(heading: &str, side: char) -> Vec<&'static str> {
@@ -81,17 +85,17 @@ fn account(name: &str) -> ClientConfig {
 }
 
 /// Our client with the peer of the recording.
-struct Agent {
-    stream: ClientStream,
-    text: String,
+pub(super) struct Agent {
+    pub(super) stream: ClientStream,
+    pub(super) text: String,
     logged_in: bool,
     delivered: Vec<Element>,
-    end: Option<ClientEnd>,
+    pub(super) end: Option<ClientEnd>,
 }
 
 impl Agent {
     /// Inside TLS, before its login.
-    fn secured(name: &str) -> Self {
+    pub(super) fn secured(name: &str) -> Self {
         let mut agent = Self {
             stream: ClientStream::new(account(name), Seed::new([5; 32]), Instant::now()),
             text: String::new(),
@@ -99,36 +103,38 @@ impl Agent {
             delivered: Vec::new(),
             end: None,
         };
-        agent.hear(HEADER, whole);
+        let (cut, starttls) = (&Cut::Lines, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
         agent.hear(
-            "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>",
-            whole,
+            cut,
+            &[HEADER, &format!("<stream:features>{starttls}</stream:features>")],
         );
-        agent.hear("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", whole);
+        agent.hear(cut, &["<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"]);
         agent.stream.tls_established(None, Instant::now());
-        agent.hear(HEADER, whole);
         let features = "<auth xmlns='http://jabber.org/features/iq-auth'/>\
                         <register xmlns='http://jabber.org/features/iq-register'/>";
-        agent.hear(&format!("<stream:features>{features}</stream:features>"), whole);
+        agent.hear(
+            cut,
+            &[HEADER, &format!("<stream:features>{features}</stream:features>")],
+        );
         agent
     }
 
     /// Logged in as the peer has it: plainly, and with an empty roster.
-    fn logged_in(name: &str) -> Self {
+    pub(super) fn logged_in(name: &str) -> Self {
         let mut agent = Self::secured(name);
-        agent.hear("<iq type='result' id='auth-get'><query xmlns='jabber:iq:auth'><username/><password/><resource/></query></iq>", whole);
-        agent.hear("<iq type='result' id='auth-set'/>", whole);
-        agent.hear(
+        let answers = [
+            LOGIN_FIELDS,
+            "<iq type='result' id='auth-set'/>",
             "<iq type='result' id='roster'><query xmlns='jabber:iq:roster'/></iq>",
-            whole,
-        );
+        ];
+        agent.hear(&Cut::Lines, &answers);
         assert!(agent.logged_in && agent.stream.is_open(), "{}", agent.text);
         agent
     }
 
-    fn hear(&mut self, text: &str, cut: impl Fn(&[u8]) -> Vec<&[u8]>) {
-        for piece in cut(text.as_bytes()) {
-            self.stream.receive(piece, Instant::now());
+    pub(super) fn hear(&mut self, cut: &Cut, lines: &[impl AsRef<str>]) {
+        for piece in cut.pieces(lines) {
+            self.stream.receive(&piece, Instant::now());
             while let Some(output) = self.stream.poll_output() {
                 match output {
                     Output::Write(bytes) => self.text.push_str(std::str::from_utf8(&bytes).unwrap()),
@@ -153,16 +159,14 @@ fn talk(name: &str) -> AgentTalk {
 }
 
 /// What our agent makes of the messages of a case, each heard when the original heard it; and its answers.
-fn reactions(heading: &str, name: &str, cut: Cut) -> (Vec<Reaction>, Vec<Element>) {
+fn reactions(heading: &str, name: &str, cut: &Cut) -> (Vec<Reaction>, Vec<Element>) {
     let sent: Vec<String> = case(heading, 'S')
         .into_iter()
         .filter(is_message)
         .map(signed_anew)
         .collect();
     let mut agent = Agent::logged_in(name);
-    for text in &sent {
-        agent.hear(text, cut);
-    }
+    agent.hear(cut, &sent);
     let as_sent: Vec<Element> = sent.iter().map(|text| stanza(text)).collect();
     assert_eq!(agent.delivered, as_sent, "parsed as it was sent: {heading}");
     let now = Timestamp::from_secs(1_795_336_750);
@@ -192,10 +196,7 @@ fn assert_answered_alike(heading: &str, answers: &[Element]) {
     assert_eq!(ours, theirs, "{heading}");
 }
 
-const CUTS: [Cut; 2] = [whole, byte_by_byte];
-
-#[test]
-fn what_the_existing_agent_answers_ours_answers_alike() {
+fn what_the_existing_agent_answers_ours_answers_alike(cut: &Cut) {
     for (heading, name) in [
         ("Valid checkin request one second", "base"),
         ("request that carries the newer mark", "delay203"),
@@ -204,16 +205,13 @@ fn what_the_existing_agent_answers_ours_answers_alike() {
         ("checkin request, and a second one", "busy"),
         ("XMPP ping (XEP-0199)", "xmppping"),
     ] {
-        for cut in CUTS {
-            let (outputs, answers) = reactions(heading, name, cut);
-            assert_eq!(outputs[0], Reaction::LinkUp(Dispatcher::Original), "{heading}");
-            assert_answered_alike(heading, &answers);
-        }
+        let (outputs, answers) = reactions(heading, name, cut);
+        assert_eq!(outputs[0], Reaction::LinkUp(Dispatcher::Original), "{heading}");
+        assert_answered_alike(heading, &answers);
     }
 }
 
-#[test]
-fn what_the_existing_agent_ignores_ours_ignores() {
+fn what_the_existing_agent_ignores_ours_ignores(cut: &Cut) {
     for (heading, name, reaction) in [
         ("the same request without a type", "notype", vec![]),
         ("the same request with type='chat'", "chat", vec![]),
@@ -230,17 +228,14 @@ fn what_the_existing_agent_ignores_ours_ignores() {
             vec![Reaction::KeyVoid, Reaction::Ignored(Ignored::BadSignature)],
         ),
     ] {
-        for cut in CUTS {
-            let (outputs, answers) = reactions(heading, name, cut);
-            assert_eq!((outputs, answers.len()), (reaction.clone(), 0), "{heading}");
-            assert_eq!(case(heading, 'C').len(), 0, "as recorded");
-        }
+        let (outputs, answers) = reactions(heading, name, cut);
+        assert_eq!((outputs, answers.len()), (reaction, 0), "{heading}");
+        assert_eq!(case(heading, 'C').len(), 0, "as recorded");
     }
 }
 
 /// The original takes what is a day old, comes again, or comes from anybody. Ours does not.
-#[test]
-fn what_the_existing_agent_should_not_have_taken_ours_refuses() {
+fn what_the_existing_agent_should_not_have_taken_ours_refuses(cut: &Cut) {
     let stale = |off_secs| {
         vec![
             Reaction::ClockOff,
@@ -257,17 +252,15 @@ fn what_the_existing_agent_should_not_have_taken_ours_refuses() {
         ("signed for the dispatcher, but from=", "otherfrom", stranger.clone()),
         ("no from= at all", "nofrom", stranger),
     ] {
-        for cut in CUTS {
-            let (outputs, answers) = reactions(heading, name, cut);
-            assert_eq!((outputs, answers.len()), (reaction.clone(), 0), "{heading}");
-            assert_eq!(
-                case(heading, 'C').into_iter().filter(is_message).count(),
-                1,
-                "as recorded"
-            );
-        }
+        let (outputs, answers) = reactions(heading, name, cut);
+        assert_eq!((outputs, answers.len()), (reaction, 0), "{heading}");
+        assert_eq!(
+            case(heading, 'C').into_iter().filter(is_message).count(),
+            1,
+            "as recorded"
+        );
     }
-    let (outputs, answers) = reactions("the very same stanza sent twice", "replay", whole);
+    let (outputs, answers) = reactions("the very same stanza sent twice", "replay", cut);
     assert_eq!(
         outputs.last(),
         Some(&Reaction::Ignored(Ignored::Stale(Stale::Replayed)))
@@ -276,106 +269,28 @@ fn what_the_existing_agent_should_not_have_taken_ours_refuses() {
 }
 
 #[test]
-fn pings_and_roster_pushes_are_answered_by_our_client_and_later_requests_still_work() {
-    for cut in CUTS {
-        let mut agent = Agent::logged_in("xmppping");
-        for text in case("XMPP ping", 'S')
-            .into_iter()
-            .filter(|text| text.starts_with("<iq"))
-        {
-            agent.hear(text, cut);
-        }
-        for id in ["p1", "r1"] {
-            assert!(
-                agent.text.contains(&format!("<iq type='result' id='{id}'")),
-                "{id}: {}",
-                agent.text
-            );
-        }
-        assert!(agent.stream.is_open());
-    }
+fn what_the_existing_agent_answers_ours_answers_alike_however_it_is_cut() {
+    CUTS.iter().for_each(what_the_existing_agent_answers_ours_answers_alike);
 }
 
 #[test]
-fn stream_errors_end_our_client_for_the_recorded_reason() {
-    for (heading, name, condition) in [
-        ("stream error \"conflict\"", "conflict", DefinedCondition::Conflict),
-        (
-            "stream error \"system-shutdown\"",
-            "shutdown",
-            DefinedCondition::SystemShutdown,
-        ),
-    ] {
-        for cut in CUTS {
-            let error = case(heading, 'S')
-                .into_iter()
-                .find(|text| text.starts_with("<stream:error"))
-                .unwrap();
-            let mut agent = Agent::logged_in(name);
-            agent.hear(error, cut);
-            assert_eq!(agent.end, Some(ClientEnd::ServerEnded(condition.clone())), "{heading}");
-        }
-    }
-}
-
-/// The server's words at a login, with the ids of our requests.
-fn login_words(heading: &str) -> Vec<String> {
-    let words = case(heading, 'S').into_iter().filter(|text| text.starts_with("<iq"));
-    words
-        .map(|text| {
-            let id = between(text, " id='", "'");
-            let ours = match id.split('-').nth(1) {
-                Some("get") => "auth-get",
-                Some("set") => "auth-set",
-                _ if id == "1" => "register-get",
-                _ => "register-set",
-            };
-            text.replacen(&format!(" id='{id}'"), &format!(" id='{ours}'"), 1)
-        })
-        .collect()
+fn what_the_existing_agent_ignores_ours_ignores_however_it_is_cut() {
+    CUTS.iter().for_each(what_the_existing_agent_ignores_ours_ignores);
 }
 
 #[test]
-fn unknown_account_is_registered_by_our_client_as_by_the_existing_one() {
-    let heading = "unknown account: error with code='401'";
-    for cut in CUTS {
-        let mut agent = Agent::secured("errmodern");
-        for words in login_words(heading) {
-            agent.hear(&words, cut);
-        }
-        let registered = "<username>osad-errmodern</username><password>pw-errmodern</password></query></iq>";
-        assert!(agent.text.contains(registered), "{}", agent.text);
-        let (_, behind) = agent.text.split_once(registered).unwrap();
-        assert!(behind.contains("jabber:iq:auth"), "then it logs in: {behind}");
-        assert_eq!(agent.end, None);
-    }
+fn what_the_existing_agent_should_not_have_taken_ours_refuses_however_it_is_cut() {
+    CUTS.iter()
+        .for_each(what_the_existing_agent_should_not_have_taken_ours_refuses);
 }
 
-#[test]
-fn refused_logins_end_our_client_and_never_for_good() {
-    // The original misses this one and never registers; ours reads the condition as well as the number.
-    let mut agent = Agent::secured("errrfc");
-    login_words("unknown account: RFC 6120")
-        .iter()
-        .for_each(|words| agent.hear(words, whole));
-    assert!(agent.text.contains("jabber:iq:register"), "{}", agent.text);
+proptest! {
+    #![proptest_config(cuts::few_cases())]
 
-    let mut agent = Agent::secured("err501");
-    login_words("legacy login refused")
-        .iter()
-        .for_each(|words| agent.hear(words, whole));
-    assert_eq!(agent.end, Some(ClientEnd::LoginRefused(None)));
-
-    let mut agent = Agent::secured("badpw");
-    let fields =
-        "<iq type='result' id='auth-get'><query xmlns='jabber:iq:auth'><username/><password/><resource/></query></iq>";
-    agent.hear(fields, whole);
-    login_words("account exists with another password")
-        .iter()
-        .for_each(|words| agent.hear(words, whole));
-    assert_eq!(
-        agent.end,
-        Some(ClientEnd::CredentialsTaken),
-        "ours takes another account"
-    );
+    #[test]
+    fn our_reactions_are_the_same_at_random_splits(cut in cuts::any()) {
+        what_the_existing_agent_answers_ours_answers_alike(&cut);
+        what_the_existing_agent_ignores_ours_ignores(&cut);
+        what_the_existing_agent_should_not_have_taken_ours_refuses(&cut);
+    }
 }

@@ -3,21 +3,25 @@
 //! Its stanzas are recorded as they were parsed, without the login that came before; that is written here as the other
 //! recordings have it, with the accounts of these.
 
+use proptest::prelude::*;
+
 use super::reactions::{HOST, PEER, case, is_message, signed_anew, signed_in, stanza};
 use super::*;
 
 /// What an agent says before its presence.
-fn login(name: &str, password: &str) -> String {
-    format!(
-        "<iq type='get' id='auth-get-1-0'><query xmlns = 'jabber:iq:auth' ><username>{name}</username></query></iq>\
-         <iq type='set' id='auth-set-1-1'><query xmlns = 'jabber:iq:auth' ><username>{name}</username>\
-         <resource>osad</resource><password>{password}</password></query></iq>\
-         <iq type='get' id='iq-request-1-2'><query xmlns = 'jabber:iq:roster'  /></iq>"
-    )
+fn login(name: &str, password: &str) -> Vec<String> {
+    let user = format!("<query xmlns = 'jabber:iq:auth' ><username>{name}</username>");
+    vec![
+        format!("<iq type='get' id='auth-get-1-0'>{user}</query></iq>"),
+        format!(
+            "<iq type='set' id='auth-set-1-1'>{user}<resource>osad</resource><password>{password}</password></query></iq>"
+        ),
+        "<iq type='get' id='iq-request-1-2'><query xmlns = 'jabber:iq:roster'  /></iq>".to_owned(),
+    ]
 }
 
 /// Our server with an agent of the recording, inside TLS.
-fn served(accounts: &[(&str, &str)], said: &str, cut: impl Fn(&[u8]) -> Vec<&[u8]>) -> Replay {
+fn served(accounts: &[(&str, &str)], said: Vec<String>, cut: &Cut) -> Replay {
     let header = format!(
         "<?xml version='1.0' encoding='UTF-8'?><stream:stream to='{HOST}' xmlns='jabber:client' \
          xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
@@ -34,11 +38,12 @@ fn served(accounts: &[(&str, &str)], said: &str, cut: impl Fn(&[u8]) -> Vec<&[u8
     for (name, password) in accounts {
         replay.create(name, password);
     }
-    let starttls = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls' />";
-    replay.feed(&[format!("{header}{starttls}").as_bytes()]);
+    let starttls = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls' />".to_owned();
+    replay.feed(cut, &[header.clone(), starttls]);
     assert!(replay.wants_tls);
     replay.server.tls_established(None, Instant::now());
-    replay.feed(&cut(format!("{header}{said}").as_bytes()));
+    let said: Vec<String> = std::iter::once(header).chain(said).collect();
+    replay.feed(cut, &said);
     replay
 }
 
@@ -70,8 +75,7 @@ fn heard(jid: &str, messages: &[Element]) -> Vec<ClientEvent> {
 }
 
 /// Answers that came late, twice or for a repeated request included.
-#[test]
-fn our_server_takes_what_the_existing_agent_answered() {
+fn our_server_takes_what_the_existing_agent_answered(cut: &Cut) {
     let check_ins = |count| {
         (1..=count)
             .map(|number| ClientEvent::Accepted(RequestNumber(number)))
@@ -97,30 +101,29 @@ fn our_server_takes_what_the_existing_agent_answered() {
             .filter(is_message)
             .map(signed_anew)
             .collect();
-        let said = format!("{}<presence />{}", login(&username, &password), answers.concat());
-        for cut in [whole as Cut, byte_by_byte] {
-            let replay = served(&[(&username, &password)], &said, cut);
+        let presence = std::iter::once("<presence />".to_owned());
+        let said = login(&username, &password).into_iter().chain(presence);
+        let said = said.chain(answers.iter().cloned()).collect();
+        let replay = served(&[(&username, &password)], said, cut);
 
-            let jid = format!("{username}@{HOST}/osad");
-            let looked_up = format!("looked up {username}");
-            let trace = [
-                looked_up.clone(),
-                looked_up,
-                format!("logged in {jid}"),
-                "available".to_owned(),
-            ];
-            assert_eq!(replay.trace[..4], trace, "{heading}");
-            let as_sent: Vec<Element> = answers.iter().map(|text| stanza(text)).collect();
-            let said = |messages: &[Element]| messages.iter().map(signed_in).collect::<Vec<_>>();
-            assert_eq!(said(&replay.messages), said(&as_sent), "{heading}");
-            assert_eq!(heard(&jid, &replay.messages), expected, "{heading}");
-        }
+        let jid = format!("{username}@{HOST}/osad");
+        let looked_up = format!("looked up {username}");
+        let trace = [
+            looked_up.clone(),
+            looked_up,
+            format!("logged in {jid}"),
+            "available".to_owned(),
+        ];
+        assert_eq!(replay.trace[..4], trace, "{heading}");
+        let as_sent: Vec<Element> = answers.iter().map(|text| stanza(text)).collect();
+        let said = |messages: &[Element]| messages.iter().map(signed_in).collect::<Vec<_>>();
+        assert_eq!(said(&replay.messages), said(&as_sent), "{heading}");
+        assert_eq!(heard(&jid, &replay.messages), expected, "{heading}");
     }
 }
 
 /// On a conflict the agent comes back under an account that it made up.
-#[test]
-fn both_sessions_of_the_agent_that_met_a_conflict_are_served() {
+fn both_sessions_of_the_agent_that_met_a_conflict_are_served(cut: &Cut) {
     let said: Vec<&str> = case("stream error \"conflict\"", 'C');
     let logins: Vec<&&str> = said
         .iter()
@@ -130,21 +133,12 @@ fn both_sessions_of_the_agent_that_met_a_conflict_are_served() {
     let sessions = [&said[2..4], &said[6..]];
     for (line, session) in logins.iter().zip(sessions) {
         let (username, password) = (field(line, "username"), field(line, "password"));
-        let stanzas: Vec<String> = session
-            .iter()
-            .map(|text| {
-                if is_message(text) {
-                    signed_anew(text)
-                } else {
-                    (*text).to_owned()
-                }
-            })
-            .collect();
-        let replay = served(
-            &[(&username, &password)],
-            &format!("{}{}", login(&username, &password), stanzas.concat()),
-            byte_by_byte,
-        );
+        let stanzas = session.iter().map(|text| match is_message(text) {
+            true => signed_anew(text),
+            false => (*text).to_owned(),
+        });
+        let said = login(&username, &password).into_iter().chain(stanzas).collect();
+        let replay = served(&[(&username, &password)], said, cut);
 
         let jid = format!("{username}@{HOST}/osad");
         assert_eq!(replay.trace[2..4], [format!("logged in {jid}"), "available".to_owned()]);
@@ -158,8 +152,7 @@ fn both_sessions_of_the_agent_that_met_a_conflict_are_served() {
 
 /// The recording's passwords are made up, and shorter than those of agents: 20 digits. Our server lets nobody register
 /// with such a one, since what it keeps of a password is safe for random ones only; who has an account can log in with it.
-#[test]
-fn recorded_registration_is_refused_for_its_short_password_only() {
+fn recorded_registration_is_refused_for_its_short_password_only(cut: &Cut) {
     let heading = "unknown account: error with code='401'";
     let said = case(heading, 'C');
     let form = said.iter().find(|line| line.contains("'instructions'")).unwrap();
@@ -169,12 +162,15 @@ fn recorded_registration_is_refused_for_its_short_password_only() {
     ] {
         let get = "<iq type='get' id='auth-get-1-0'><query xmlns = 'jabber:iq:auth' ><username>osad-errmodern</username>\
                    </query></iq>";
-        let register = format!(
-            "<iq to='{HOST}' type='get' id='1'><query xmlns = 'jabber:iq:register'  /></iq>\
-             <iq to='{HOST}' type='set' id='2'><query xmlns = 'jabber:iq:register' ><instructions>hi</instructions>\
-             <username>osad-errmodern</username><password>{password}</password></query></iq>"
-        );
-        let replay = served(&[], &format!("{get}{register}"), byte_by_byte);
+        let said = vec![
+            get.to_owned(),
+            format!("<iq to='{HOST}' type='get' id='1'><query xmlns = 'jabber:iq:register'  /></iq>"),
+            format!(
+                "<iq to='{HOST}' type='set' id='2'><query xmlns = 'jabber:iq:register' ><instructions>hi</instructions>\
+                 <username>osad-errmodern</username><password>{password}</password></query></iq>"
+            ),
+        ];
+        let replay = served(&[], said, cut);
 
         assert!(replay.text.contains("<error code='401'"), "{}", replay.text);
         assert_eq!(replay.trace.last().map(String::as_str), Some(trace));
@@ -184,5 +180,33 @@ fn recorded_registration_is_refused_for_its_short_password_only() {
             "{}",
             replay.text
         );
+    }
+}
+
+#[test]
+fn our_server_takes_what_the_existing_agent_answered_however_it_is_cut() {
+    CUTS.iter().for_each(our_server_takes_what_the_existing_agent_answered);
+}
+
+#[test]
+fn both_sessions_of_the_agent_that_met_a_conflict_are_served_however_they_are_cut() {
+    CUTS.iter()
+        .for_each(both_sessions_of_the_agent_that_met_a_conflict_are_served);
+}
+
+#[test]
+fn recorded_registration_is_refused_for_its_short_password_only_however_it_is_cut() {
+    CUTS.iter()
+        .for_each(recorded_registration_is_refused_for_its_short_password_only);
+}
+
+proptest! {
+    #![proptest_config(cuts::few_cases())]
+
+    #[test]
+    fn our_server_takes_what_the_existing_agent_said_at_random_splits(cut in cuts::any()) {
+        our_server_takes_what_the_existing_agent_answered(&cut);
+        both_sessions_of_the_agent_that_met_a_conflict_are_served(&cut);
+        recorded_registration_is_refused_for_its_short_password_only(&cut);
     }
 }
