@@ -13,6 +13,17 @@ use crate::ports::store::StoreError;
 /// How many registrations of one JID are looked at: an agent that is registered anew leaves one behind each time.
 pub const CLAIMANTS_MAX: usize = 8;
 
+/// What is recorded about this start of this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is the newest of its name.
+    Current,
+    /// Another dispatcher of the same name was started later, under this number: two run where one should.
+    Superseded(Incarnation),
+    /// Nothing was: the dispatcher's tables were made anew, or restored. It goes on as a start of this number.
+    Renewed(Incarnation),
+}
+
 /// Use cases of the poller and of sessions.
 #[async_trait]
 pub trait PushStore: Send + Sync + 'static {
@@ -20,6 +31,9 @@ pub trait PushStore: Send + Sync + 'static {
     /// offline until its client is back. Request numbers go on above any that could have been given out before, so
     /// that neither a power cut nor a restored backup lets an old report be taken for a new one.
     async fn start_node(&self, node: &str, now: Timestamp) -> Result<Incarnation, StoreError>;
+
+    /// This start of this node, once it has begun.
+    fn incarnation(&self) -> Option<Incarnation>;
 
     /// The registrations that claim this full JID, at most [`CLAIMANTS_MAX`]. First those that have signed validly since
     /// they claimed it, the latest first; then the newest claims. Signing needs the JID's own connection, claiming only
@@ -44,11 +58,10 @@ pub trait PushStore: Send + Sync + 'static {
     /// The pending work of these systems: the truth. Systems that are gone are left out.
     async fn work(&self, systems: &[SystemId]) -> Result<Vec<SystemWork>, StoreError>;
 
-    /// Records requests, each under "no live lease", in one transaction; one outcome per claim, in order.
+    /// Records requests of this node, each under "no live lease", in one transaction; one outcome per claim, in order.
     async fn claim(
         &self,
         claims: &[Claim],
-        node: Incarnation,
         lease_until: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<ClaimOutcome>, StoreError>;
@@ -62,13 +75,9 @@ pub trait PushStore: Send + Sync + 'static {
 
     /// Says that this node lives, and that exactly these systems are connected to it, and whether they answer; then
     /// makes `rhnPushClient.state_id` right for all systems, those of nodes that are dead included. Meant for once a
-    /// minute; repairs what was missed.
-    async fn settle_presence(
-        &self,
-        node: Incarnation,
-        connected: &[(SystemId, bool)],
-        now: Timestamp,
-    ) -> Result<(), StoreError>;
+    /// minute; repairs what was missed. What is not recorded any more of this start is recorded anew, as by
+    /// [`PushStore::start_node`].
+    async fn settle_presence(&self, connected: &[(SystemId, bool)], now: Timestamp) -> Result<Standing, StoreError>;
 
     /// Removes ended requests and run ids that are older than `cutoff` and concern no pending action; how many requests.
     async fn prune(&self, cutoff: Timestamp) -> Result<usize, StoreError>;

@@ -1,6 +1,7 @@
 //! The poller: from a due action to a recorded report, through crashes of its own and failures of the store.
 
 mod doubles;
+mod logged;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,7 +25,7 @@ use osa::domain::push::client::{AgentKind, Announcement, Client, ClientEvent, Ru
 use osa::domain::push::policy::{Authority, Policy};
 use osa::domain::push::request::{Claim, ClaimOutcome, Entry, PushRecord};
 use osa::domain::time::Timestamp;
-use osa::ports::push::PushStore;
+use osa::ports::push::{PushStore, Standing};
 use osa::ports::store::{DatabaseLabel, StoreError};
 use tokio::sync::oneshot;
 
@@ -53,12 +54,12 @@ impl Bench {
             memory: Mutex::new(MemStore::new(Authority::Dispatcher, [SYSTEM].into_iter())),
             clock: RuntimeClock::start(),
             fails: AtomicBool::new(false),
+            standing: Mutex::new(Standing::Current),
         });
         let (poller, post) = (LiveAddr::<Poller>::vacant(), LiveAddr::<Post>::vacant());
         let parts = PollerParts {
             store: Arc::clone(&store) as _,
             clock: Arc::new(store.clock),
-            node: Incarnation(1),
             policy: Policy::default(),
             poll_interval: Duration::from_secs(1),
             reconcile_interval: Duration::from_secs(30),

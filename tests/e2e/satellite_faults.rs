@@ -193,3 +193,18 @@ fn standby_takes_the_place_of_its_primary_by_looking() {
 fn standby_takes_the_place_of_its_primary_with_triggers() {
     fail_over(scene(TOLD));
 }
+
+/// By hand, or by a backup of a time when there were none.
+#[test]
+fn tables_that_are_lost_are_waited_for() {
+    let mut scene = scene(LOOKING);
+    let due = scene.schedule_before();
+    scene.drop_tables();
+    scene.is_told("run osa-dispatcher migrate");
+    scene.agent_leaves();
+
+    scene.make_tables();
+
+    scene.is_well_again(&due, &[]);
+    assert_eq!(scene.said("node_renewed"), 1);
+}

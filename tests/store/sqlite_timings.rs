@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
-use osa::domain::ids::{ClientName, Incarnation, RequestNumber, SystemId};
+use osa::domain::ids::{ClientName, RequestNumber, SystemId};
 use osa::domain::push::action::CoveredAction;
 use osa::domain::push::client::RunEnd;
 use osa::domain::push::request::{Claim, Entry, Step};
@@ -89,14 +89,14 @@ async fn use_cases_on_ten_thousand_systems() {
     let opening = Instant::now();
     let store = SqliteStore::open_for_serving(&options).unwrap();
     println!("{:36} {:?}", "open_for_serving", opening.elapsed());
-    let node = Timings::of("start_node")
+    Timings::of("start_node")
         .measure(store.start_node("n", at(0)))
         .await
         .unwrap();
 
-    one_push_at_a_time(&store, node).await;
+    one_push_at_a_time(&store).await;
     reads(&store).await;
-    everybody_at_once(&store, node).await;
+    everybody_at_once(&store).await;
     let pruned = Timings::of("prune 100 000 requests")
         .measure(store.prune(at(-999)))
         .await
@@ -104,7 +104,7 @@ async fn use_cases_on_ten_thousand_systems() {
     assert!(pruned > 0);
 }
 
-async fn one_push_at_a_time(store: &SqliteStore, node: Incarnation) {
+async fn one_push_at_a_time(store: &SqliteStore) {
     let mut schedule = Timings::of("schedule (on disk)");
     let mut wake = Timings::of("schedule, call to wake-up");
     let mut changed = Timings::of("changed_systems, one");
@@ -128,7 +128,7 @@ async fn one_push_at_a_time(store: &SqliteStore, node: Incarnation) {
         );
         assert!(idle.measure(store.changed_systems()).await.unwrap().systems.is_empty());
         let claims = [claim_of(store, &mut work, system).await];
-        claim.measure(store.claim(&claims, node, at(60), at(0))).await.unwrap();
+        claim.measure(store.claim(&claims, at(60), at(0))).await.unwrap();
         let [made] = claims;
         let request = made.number;
         step.measure(store.record(&entries(system, [Step::Sent(request)])))
@@ -192,7 +192,7 @@ async fn reads(store: &SqliteStore) {
         .unwrap();
 }
 
-async fn everybody_at_once(store: &SqliteStore, node: Incarnation) {
+async fn everybody_at_once(store: &SqliteStore) {
     let all: Vec<SystemId> = (1..=SYSTEMS).map(SystemId).collect();
     let action = one_action(all.clone());
     Timings::of("schedule, 10 000 systems")
@@ -230,7 +230,7 @@ async fn everybody_at_once(store: &SqliteStore, node: Incarnation) {
         .collect();
     let mut batches = Timings::of("claim, 500 systems");
     for batch in claims.chunks(500) {
-        batches.measure(store.claim(batch, node, at(60), at(0))).await.unwrap();
+        batches.measure(store.claim(batch, at(60), at(0))).await.unwrap();
     }
     drop(batches);
     each_in_batches(store, "record sent, 500 systems", &claims, |number| {

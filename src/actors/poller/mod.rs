@@ -48,8 +48,6 @@ pub struct PollerParts {
     pub store: Arc<dyn PushStore>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
-    /// This start of this node.
-    pub node: Incarnation,
     /// The life cycle's settings.
     pub policy: Policy,
     /// How often new work is looked for.

@@ -4,19 +4,16 @@ use super::*;
 use crate::actors::poller::messages::PingDelivery;
 use crate::domain::push::agenda::{Operation, Outcome};
 use crate::domain::push::request::Entry;
+use crate::ports::push::Standing;
 use crate::ports::store::StoreError;
 
 impl Poller {
     /// Runs one operation and tells the agenda what came of it.
     pub(super) fn perform(&mut self, operation: Operation, ctx: &mut Context<Self>) {
-        let (store, clock, node) = (
-            Arc::clone(&self.parts.store),
-            Arc::clone(&self.parts.clock),
-            self.parts.node,
-        );
+        let (store, clock) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.clock));
         let work = async move {
             let name = name_of(&operation);
-            (name, ask(store.as_ref(), clock.as_ref(), node, operation).await)
+            (name, ask(store.as_ref(), clock.as_ref(), operation).await)
         };
         ctx.spawn(
             work.into_actor(self)
@@ -127,12 +124,7 @@ fn name_of(operation: &Operation) -> &'static str {
     }
 }
 
-async fn ask(
-    store: &dyn PushStore,
-    clock: &dyn Clock,
-    node: Incarnation,
-    operation: Operation,
-) -> Result<Outcome, StoreError> {
+async fn ask(store: &dyn PushStore, clock: &dyn Clock, operation: Operation) -> Result<Outcome, StoreError> {
     Ok(match operation {
         Operation::Record(entries) => {
             store.record(&entries).await?;
@@ -142,14 +134,34 @@ async fn ask(
             Outcome::Recorded
         }
         Operation::Claim(claims, lease_until) => {
-            Outcome::Claimed(store.claim(&claims, node, lease_until, clock.now()).await?)
+            Outcome::Claimed(store.claim(&claims, lease_until, clock.now()).await?)
         }
         Operation::Open(systems) => Outcome::Opened(store.push_records(&systems).await?),
         Operation::Read(systems) => Outcome::Read(store.work(&systems).await?),
         Operation::AskChanged => Outcome::Changed(store.changed_systems().await?),
         Operation::Settle(connected) => {
-            store.settle_presence(node, &connected, clock.now()).await?;
+            let start = store.incarnation();
+            tell(start, store.settle_presence(&connected, clock.now()).await?);
             Outcome::Settled
         }
     })
+}
+
+fn tell(start: Option<Incarnation>, standing: Standing) {
+    let start = start.map(|start| start.0);
+    match standing {
+        Standing::Current => {}
+        Standing::Superseded(newer) => tracing::error!(
+            event = "node_superseded",
+            start,
+            newer = newer.0,
+            "another osa-dispatcher of this host name was started on the same database: stop one of them"
+        ),
+        Standing::Renewed(renewed) => tracing::warn!(
+            event = "node_renewed",
+            start,
+            renewed = renewed.0,
+            "the database knew nothing of this start: its tables were made anew, or restored"
+        ),
+    }
 }

@@ -17,7 +17,6 @@ use crate::actors::session::{Complaints, SessionParts};
 use crate::actors::supervision::{ChildSpec, GaveUp, Intensity, LiveAddr, Policy, Supervisor};
 use crate::actors::tls_supervisor::{Roster, TlsParts, TlsSupervisor};
 use crate::compose::control::server::ControlServer;
-use crate::domain::ids::Incarnation;
 use crate::domain::push::policy::{Authority, Policy as PushPolicy};
 use crate::ports::clock::{Clock, Entropy};
 use crate::ports::service::Service;
@@ -72,8 +71,6 @@ pub struct Adapters {
     pub xmpp: Vec<Arc<dyn Listener>>,
     /// The sessions.
     pub roster: Arc<Roster>,
-    /// This start.
-    pub incarnation: Incarnation,
     /// What the embedded server's streams go by.
     pub streams: ServerConfig,
 }
@@ -166,7 +163,6 @@ fn poller(
     let parts = PollerParts {
         store: Arc::clone(&adapters.store) as _,
         clock: Arc::clone(&adapters.clock),
-        node: adapters.incarnation,
         policy: policy(push, database::authority(settings.deployment)),
         poll_interval: push.poll_interval,
         reconcile_interval: push.reconcile_interval,

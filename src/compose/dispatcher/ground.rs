@@ -19,7 +19,6 @@ use crate::actors::tls_supervisor::Roster;
 use crate::compose::control::desk::{Desk, Site};
 use crate::compose::control::server::ControlServer;
 use crate::domain::admission::AdmissionLimits;
-use crate::domain::ids::Incarnation;
 use crate::host::clock::{OsEntropy, SystemClock};
 use crate::net::ca::RenewedTls;
 use crate::net::control::ControlListener;
@@ -54,7 +53,6 @@ pub struct Ground {
     vault: Option<Arc<dyn Vault>>,
     /// How many connections are possible.
     pub limits: AdmissionLimits,
-    incarnation: Incarnation,
 }
 
 impl Ground {
@@ -78,7 +76,7 @@ impl Ground {
             Deployment::Satellite => Vec::new(),
         };
         let control = ControlListener::bind(&settings.control_socket)?;
-        let incarnation = database.store.start_node(settings.hostname.as_str(), now).await?;
+        database.store.start_node(settings.hostname.as_str(), now).await?;
         let streams = streams(settings)?;
         let row = match &database.satellite {
             Some(store) => Some(row(store, settings, &streams).await?),
@@ -94,7 +92,6 @@ impl Ground {
             xmpp,
             registration,
             control,
-            incarnation,
         })
     }
 
@@ -149,7 +146,6 @@ impl Ground {
             )),
             xmpp: self.xmpp,
             roster,
-            incarnation: self.incarnation,
             streams: self.streams,
             vault: self.vault,
         };
@@ -159,7 +155,7 @@ impl Ground {
     fn live(&self, settings: &DispatcherSettings, addresses: &Addresses, roster: &Arc<Roster>) -> Live {
         Live {
             started: SystemClock.now(),
-            incarnation: self.incarnation,
+            store: Arc::clone(&self.database.store) as _,
             xmpp: local_addresses(&self.xmpp),
             registration: local_addresses(&self.registration),
             reconcile_interval: settings.push.reconcile_interval,

@@ -16,11 +16,12 @@ use crate::actors::tls_supervisor::Roster;
 use crate::compose::control::answers::{DatabaseState, RunningStatus};
 use crate::compose::control::desk::RunningDispatcher;
 use crate::compose::control::explanation::{RivalView, RivalsView};
-use crate::domain::ids::{Incarnation, SystemId};
+use crate::domain::ids::SystemId;
 use crate::domain::push::system::Snapshot;
 use crate::domain::time::Timestamp;
 use crate::host::clock::SystemClock;
 use crate::ports::clock::Clock;
+use crate::ports::push::PushStore;
 use crate::ports::tls::Certificates;
 
 /// How long an actor may take to answer.
@@ -32,8 +33,8 @@ const PING_WITHIN: Duration = Duration::from_secs(20);
 pub struct Live {
     /// When it started.
     pub started: Timestamp,
-    /// The number of this start.
-    pub incarnation: Incarnation,
+    /// The database.
+    pub store: Arc<dyn PushStore>,
     /// Where agents connect.
     pub xmpp: Vec<SocketAddr>,
     /// Where agents register.
@@ -82,7 +83,7 @@ impl RunningDispatcher for Live {
         RunningStatus {
             pid: std::process::id(),
             started: self.started.into(),
-            incarnation: self.incarnation.0,
+            incarnation: self.store.incarnation().map_or(0, |start| start.0),
             xmpp: text(&self.xmpp),
             registration: text(&self.registration),
             connections,

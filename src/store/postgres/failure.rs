@@ -114,6 +114,9 @@ fn by_message(message: &str, database: &DatabaseLabel) -> StoreError {
     if says(message, &["lock timeout", "deadlock detected"]) {
         return StoreError::Locked(database.clone());
     }
+    if says(message, &["relation \"osa_"]) && says(message, &["does not exist"]) {
+        return StoreError::Unmigrated(database.clone());
+    }
     if says(message, &["No space left on device"]) {
         return StoreError::Full(database.clone());
     }
@@ -174,6 +177,11 @@ mod tests {
             ("permission denied for table rhnserver", "refuses its user"),
             ("must be owner of relation rhnserveraction", "refuses its user"),
             ("column \"x\" does not exist", "column \"x\" does not exist"),
+            ("relation \"osa_push\" does not exist", "run osa-dispatcher migrate"),
+            (
+                "relation \"rhnserver\" does not exist",
+                "relation \"rhnserver\" does not exist",
+            ),
         ] {
             let told = by_message(message, &database).to_string();
 

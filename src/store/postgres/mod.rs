@@ -23,6 +23,7 @@ mod inventory;
 mod listen;
 mod look;
 mod migrations;
+mod node;
 mod options;
 mod pool;
 mod presence;
@@ -36,7 +37,6 @@ mod tls;
 mod watch;
 mod work;
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +49,7 @@ use self::failure::Failure;
 use self::hints::Hints;
 use self::listen::Ear;
 use self::migrations::Schema;
+use self::node::Node;
 use self::pool::{Access, Pool, Work};
 use self::watch::Watch;
 use crate::domain::ids::Incarnation;
@@ -64,7 +65,7 @@ pub struct PostgresStore {
     slot_age: Duration,
     watch: Mutex<Watch>,
     /// This start of this node, once it has begun.
-    incarnation: AtomicI64,
+    node: Mutex<Option<Node>>,
     ear: Ear,
     triggers: Triggers,
 }
@@ -91,7 +92,7 @@ impl PostgresStore {
             notify_threshold: options.notify_threshold,
             slot_age: options.slot_age,
             watch: Mutex::new(Watch::starting_at(newest)),
-            incarnation: AtomicI64::new(0),
+            node: Mutex::default(),
             ear,
             triggers,
         })
@@ -126,8 +127,14 @@ impl PostgresStore {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn node(&self) -> Incarnation {
-        Incarnation(self.incarnation.load(Ordering::Acquire))
+    fn node(&self) -> MutexGuard<'_, Option<Node>> {
+        // It is replaced as a whole.
+        self.node.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of this start; 0 until it has begun.
+    fn own_number(&self) -> Incarnation {
+        self.node().as_ref().map_or(Incarnation(0), |node| node.incarnation)
     }
 
     fn take_hints(&self) -> Hints {

@@ -5,8 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use diesel::OptionalExtension;
-use diesel::sql_types::{BigInt, Nullable};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::catalog::Catalog;
@@ -80,23 +78,12 @@ impl Shown {
     }
 }
 
-/// Says that this node lives, and that exactly these systems are connected to it and answer. The start of a node of the same
-/// name that came after ours, if there is one: two run where one should.
+/// Says that exactly these systems are connected to this node and answer.
 pub(super) async fn declare(
     connection: &mut AsyncPgConnection,
     node: Incarnation,
     online: &[SystemId],
-    now: Timestamp,
-) -> Result<Option<i64>, Failure> {
-    let newest = statement::<(Nullable<BigInt>,)>(
-        "UPDATE osa_node own SET alive_at = ? WHERE own.incarnation = ? RETURNING (SELECT max(n.incarnation) \
-           FROM osa_node n WHERE n.name = own.name AND n.incarnation > own.incarnation)",
-    )
-    .bind(now)
-    .bind(node)
-    .get_result::<(Option<i64>,)>(connection)
-    .await
-    .optional()?;
+) -> Result<(), Failure> {
     statement::<()>(
         "UPDATE osa_push p SET online = FALSE WHERE p.online AND p.incarnation = ? \
            AND NOT EXISTS (SELECT 1 FROM unnest(?) v WHERE v = p.server_id)",
@@ -113,7 +100,7 @@ pub(super) async fn declare(
     .bind(ids(online))
     .execute(connection)
     .await?;
-    Ok(newest.and_then(|(newer,)| newer))
+    Ok(())
 }
 
 /// Makes `rhnPushClient` show what own tables say; how many rows were wrong.

@@ -1,10 +1,8 @@
 //! What the poller and the sessions read and write.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use diesel::sql_types::BigInt;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::PostgresStore;
@@ -12,6 +10,7 @@ use super::claim::{self, Lease};
 use super::client;
 use super::failure::Failure;
 use super::look;
+use super::node::Node;
 use super::pool::Access;
 use super::presence::{self, Shown};
 use super::record;
@@ -23,11 +22,10 @@ use crate::domain::ids::{ClientName, Incarnation, SystemId};
 use crate::domain::push::action::SystemWork;
 use crate::domain::push::changes::Changes;
 use crate::domain::push::client::Client;
-use crate::domain::push::request::{Claim, ClaimOutcome, Entry, LossReason, PushRecord, Step};
+use crate::domain::push::request::{Claim, ClaimOutcome, Entry, PushRecord, Step};
 use crate::domain::time::Timestamp;
-use crate::ports::push::PushStore;
+use crate::ports::push::{PushStore, Standing};
 use crate::ports::store::StoreError;
-use crate::store::label;
 
 /// Rows removed in one transaction; bounds how long others wait for what it holds.
 const PRUNE_BATCH: usize = 1_000;
@@ -36,19 +34,23 @@ const PRUNE_BATCH: usize = 1_000;
 impl PushStore for PostgresStore {
     async fn start_node(&self, node: &str, now: Timestamp) -> Result<Incarnation, StoreError> {
         let (node, catalog) = (node.to_owned(), Arc::clone(&self.catalog));
-        let incarnation = self
+        let started = self
             .run(Access::Write, move |connection| {
-                let (node, catalog) = (node.clone(), Arc::clone(&catalog));
+                let (name, catalog) = (node.clone(), Arc::clone(&catalog));
                 Box::pin(async move {
-                    let incarnation = start_node(connection, &node, now).await?;
-                    client::remember_all_jids(connection).await?;
+                    let node = Node::start(connection, name, now).await?;
                     presence::show(connection, &catalog, now).await?;
-                    Ok(incarnation)
+                    Ok(node)
                 })
             })
             .await?;
-        self.incarnation.store(incarnation.0, Ordering::Release);
+        let incarnation = started.incarnation;
+        *self.node() = Some(started);
         Ok(incarnation)
+    }
+
+    fn incarnation(&self) -> Option<Incarnation> {
+        self.node().as_ref().map(|node| node.incarnation)
     }
 
     async fn clients_by_jid(&self, jid: &str) -> Result<Vec<Client>, StoreError> {
@@ -128,13 +130,12 @@ impl PushStore for PostgresStore {
     async fn claim(
         &self,
         claims: &[Claim],
-        node: Incarnation,
         lease_until: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<ClaimOutcome>, StoreError> {
         let (claims, threshold, slot_age) = (claims.to_vec(), self.notify_threshold, self.slot_age);
         let lease = Lease {
-            node,
+            node: self.own_number(),
             until: lease_until,
             now,
         };
@@ -155,7 +156,7 @@ impl PushStore for PostgresStore {
     /// What people see of it, in `rhnPushClient`, is written after it; if that fails, it is made good by
     /// [`PushStore::settle_presence`].
     async fn record(&self, entries: &[Entry]) -> Result<(), StoreError> {
-        let (node, shown) = (self.node(), Shown::of(entries));
+        let (node, shown) = (self.own_number(), Shown::of(entries));
         let steps = entries.to_vec();
         self.run(Access::Write, move |connection| {
             let entries = steps.clone();
@@ -180,35 +181,19 @@ impl PushStore for PostgresStore {
         Ok(())
     }
 
-    async fn settle_presence(
-        &self,
-        node: Incarnation,
-        connected: &[(SystemId, bool)],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    async fn settle_presence(&self, connected: &[(SystemId, bool)], now: Timestamp) -> Result<Standing, StoreError> {
         let all: Vec<SystemId> = connected.iter().map(|(system, _)| *system).collect();
         self.watch().set_all_connected(&all);
         let responsive = connected.iter().filter(|(_, responsive)| *responsive);
         let online: Vec<SystemId> = responsive.map(|(system, _)| *system).collect();
-        let declared = self.run(Access::Write, move |connection| {
-            let online = online.clone();
-            Box::pin(async move { presence::declare(connection, node, &online, now).await })
-        });
-        if let Some(newer) = declared.await? {
-            tracing::error!(
-                event = "node_superseded",
-                start = node.0,
-                newer,
-                "another osa-dispatcher of this host name was started on the same database: stop one of them"
-            );
-        }
+        let standing = self.declare(online, now).await?;
         let catalog = Arc::clone(&self.catalog);
         self.run(Access::WriteLoosely, move |connection| {
             let catalog = Arc::clone(&catalog);
             Box::pin(async move { presence::show(connection, &catalog, now).await })
         })
         .await?;
-        Ok(())
+        Ok(standing)
     }
 
     async fn prune(&self, cutoff: Timestamp) -> Result<usize, StoreError> {
@@ -232,6 +217,25 @@ impl PushStore for PostgresStore {
 }
 
 impl PostgresStore {
+    /// Says that this node lives, and who is connected to it.
+    async fn declare(&self, online: Vec<SystemId>, now: Timestamp) -> Result<Standing, StoreError> {
+        let Some(node) = self.node().clone() else {
+            return Ok(Standing::Current);
+        };
+        let label = self.label().clone();
+        let declared = self.run(Access::Write, move |connection| {
+            let (node, online, label) = (node.clone(), online.clone(), label.clone());
+            Box::pin(async move {
+                let (node, standing) = node.stay(connection, &label, now).await?;
+                presence::declare(connection, node.incarnation, &online).await?;
+                Ok((node, standing))
+            })
+        });
+        let (node, standing) = declared.await?;
+        *self.node() = Some(node);
+        Ok(standing)
+    }
+
     async fn show(&self, shown: Shown) {
         if shown.is_empty() {
             return;
@@ -245,35 +249,6 @@ impl PostgresStore {
             tracing::warn!(event = "presence_not_shown", error = %error, "shown within a minute");
         }
     }
-}
-
-/// Voids what older starts of this node had claimed or sent, and what they said of who is online.
-async fn start_node(connection: &mut AsyncPgConnection, node: &str, now: Timestamp) -> Result<Incarnation, Failure> {
-    let (incarnation,) = statement::<(BigInt,)>(
-        "INSERT INTO osa_node (name, started_at, alive_at) VALUES (?, ?, ?) RETURNING incarnation",
-    )
-    .bind(node)
-    .bind(now)
-    .bind(now)
-    .get_result::<(i64,)>(connection)
-    .await?;
-    const OLDER: &str = "incarnation IN (SELECT n.incarnation FROM osa_node n WHERE n.name = ? AND n.incarnation < ?)";
-    statement::<()>(format!(
-        "UPDATE osa_request SET state = 'lost', reason = ?, ended_at = ? \
-         WHERE ended_at IS NULL AND state IN ('claimed', 'sent') AND {OLDER}"
-    ))
-    .bind(label::of_loss(LossReason::NodeRestarted))
-    .bind(now)
-    .bind(node)
-    .bind(incarnation)
-    .execute(connection)
-    .await?;
-    statement::<()>(format!("UPDATE osa_push SET online = FALSE WHERE online AND {OLDER}"))
-        .bind(node)
-        .bind(incarnation)
-        .execute(connection)
-        .await?;
-    Ok(Incarnation(incarnation))
 }
 
 /// Removes some of what is old and settled, and of what belongs to systems that are gone; how many requests, and how

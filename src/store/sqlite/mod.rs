@@ -108,6 +108,8 @@ pub struct SqliteStore {
     seen: AtomicI64,
     changed: Arc<Notify>,
     writes: AtomicUsize,
+    /// This start of this node; 0 until it has begun.
+    incarnation: AtomicI64,
     _lock: Lock,
 }
 
@@ -166,6 +168,7 @@ impl SqliteStore {
             seen: AtomicI64::new(seen),
             changed: Arc::new(Notify::new()),
             writes: AtomicUsize::new(0),
+            incarnation: AtomicI64::new(0),
             _lock: lock,
         })
     }

@@ -21,7 +21,7 @@ use crate::domain::push::changes::Changes;
 use crate::domain::push::client::Client;
 use crate::domain::push::request::{Claim, ClaimOutcome, Entry, LossReason, PushRecord};
 use crate::domain::time::Timestamp;
-use crate::ports::push::PushStore;
+use crate::ports::push::{PushStore, Standing};
 use crate::ports::store::StoreError;
 use crate::store::label;
 
@@ -32,8 +32,16 @@ const PRUNE_BATCH: usize = 1_000;
 impl PushStore for SqliteStore {
     async fn start_node(&self, node: &str, now: Timestamp) -> Result<Incarnation, StoreError> {
         let node = node.to_owned();
-        self.write_durably(move |connection| Ok(start_node(connection, &node, now)?))
-            .await
+        let started = self.write_durably(move |connection| Ok(start_node(connection, &node, now)?));
+        let incarnation = started.await?;
+        self.incarnation.store(incarnation.0, Ordering::Release);
+        Ok(incarnation)
+    }
+
+    fn incarnation(&self) -> Option<Incarnation> {
+        Some(self.incarnation.load(Ordering::Acquire))
+            .filter(|number| *number > 0)
+            .map(Incarnation)
     }
 
     async fn clients_by_jid(&self, jid: &str) -> Result<Vec<Client>, StoreError> {
@@ -89,14 +97,13 @@ impl PushStore for SqliteStore {
     async fn claim(
         &self,
         claims: &[Claim],
-        node: Incarnation,
         lease_until: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<ClaimOutcome>, StoreError> {
         let claims = claims.to_vec();
         self.count_writes(claims.len());
         let lease = Lease {
-            node,
+            node: Incarnation(self.incarnation.load(Ordering::Acquire)),
             until: lease_until,
             now,
         };
@@ -120,12 +127,8 @@ impl PushStore for SqliteStore {
         self.in_time(self.flusher.flushed()).await
     }
 
-    async fn settle_presence(
-        &self,
-        _: Incarnation,
-        connected: &[(SystemId, bool)],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    /// Nobody comes between a start and its records: one process serves this database, and ends when its file is replaced.
+    async fn settle_presence(&self, connected: &[(SystemId, bool)], now: Timestamp) -> Result<Standing, StoreError> {
         let online = json_list(
             connected
                 .iter()
@@ -142,7 +145,7 @@ impl PushStore for SqliteStore {
                     .bind(online.clone())
                     .execute(connection)?;
             }
-            Ok(())
+            Ok(Standing::Current)
         })
         .await
     }

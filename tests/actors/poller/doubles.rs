@@ -7,6 +7,7 @@ pub struct Store {
     pub memory: Mutex<MemStore>,
     pub clock: RuntimeClock,
     pub fails: AtomicBool,
+    pub standing: Mutex<Standing>,
 }
 
 pub fn stalled() -> StoreError {
@@ -53,6 +54,10 @@ impl PushStore for Store {
         unimplemented!("not asked by the poller")
     }
 
+    fn incarnation(&self) -> Option<Incarnation> {
+        Some(Incarnation(1))
+    }
+
     async fn clients_by_jid(&self, _: &str) -> Result<Vec<Client>, StoreError> {
         unimplemented!("not asked by the poller")
     }
@@ -89,7 +94,6 @@ impl PushStore for Store {
     async fn claim(
         &self,
         claims: &[Claim],
-        _: Incarnation,
         lease_until: Timestamp,
         _: Timestamp,
     ) -> Result<Vec<ClaimOutcome>, StoreError> {
@@ -110,13 +114,9 @@ impl PushStore for Store {
         Ok(())
     }
 
-    async fn settle_presence(
-        &self,
-        _: Incarnation,
-        connected: &[(SystemId, bool)],
-        _: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.perform(&Operation::Settle(connected.to_vec())).map(drop)
+    async fn settle_presence(&self, connected: &[(SystemId, bool)], _: Timestamp) -> Result<Standing, StoreError> {
+        self.perform(&Operation::Settle(connected.to_vec()))?;
+        Ok(*self.standing.lock().expect("not poisoned"))
     }
 
     async fn prune(&self, _: Timestamp) -> Result<usize, StoreError> {

@@ -12,7 +12,7 @@ use osa::domain::push::request::{Claim, ClaimOutcome, Entry, PushRecord};
 use osa::domain::secret::Secret;
 use osa::domain::time::Timestamp;
 use osa::ports::accounts::{Account, Accounts};
-use osa::ports::push::PushStore;
+use osa::ports::push::{PushStore, Standing};
 use osa::ports::registrations::Registrations;
 use osa::ports::store::StoreError;
 
@@ -124,6 +124,10 @@ impl PushStore for FakeStore {
         unimplemented!("not asked by sessions")
     }
 
+    fn incarnation(&self) -> Option<Incarnation> {
+        unimplemented!("not asked by sessions")
+    }
+
     async fn clients_by_jid(&self, jid: &str) -> Result<Vec<Client>, StoreError> {
         let clients = self.find_all(|client| client.jid == jid);
         assert!(clients.iter().all(|client| client.system != POISON), "told to");
@@ -150,13 +154,7 @@ impl PushStore for FakeStore {
         unimplemented!("not asked by sessions")
     }
 
-    async fn claim(
-        &self,
-        _: &[Claim],
-        _: Incarnation,
-        _: Timestamp,
-        _: Timestamp,
-    ) -> Result<Vec<ClaimOutcome>, StoreError> {
+    async fn claim(&self, _: &[Claim], _: Timestamp, _: Timestamp) -> Result<Vec<ClaimOutcome>, StoreError> {
         unimplemented!("not asked by sessions")
     }
 
@@ -168,7 +166,7 @@ impl PushStore for FakeStore {
         unimplemented!("not asked by sessions")
     }
 
-    async fn settle_presence(&self, _: Incarnation, _: &[(SystemId, bool)], _: Timestamp) -> Result<(), StoreError> {
+    async fn settle_presence(&self, _: &[(SystemId, bool)], _: Timestamp) -> Result<Standing, StoreError> {
         unimplemented!("not asked by sessions")
     }
 

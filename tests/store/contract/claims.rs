@@ -1,7 +1,7 @@
 //! Claims under "no live lease".
 
 use futures_util::future::join_all;
-use osa::domain::ids::{ClientName, Incarnation, SystemId};
+use osa::domain::ids::{ClientName, SystemId};
 use osa::domain::push::request::{Claim, ClaimOutcome, RequestState, Step};
 use osa::domain::secret::Secret;
 use osa::ports::store::Store;
@@ -71,7 +71,7 @@ pub async fn system_without_registration_is_gone(store: &dyn Store) {
         number: number(1),
         covers: Vec::new(),
     };
-    let outcomes = store.claim(&[removed], Incarnation(1), at(60), at(0)).await.unwrap();
+    let outcomes = store.claim(&[removed], at(60), at(0)).await.unwrap();
     assert_eq!(outcomes, [ClaimOutcome::Gone]);
 }
 
@@ -99,7 +99,7 @@ pub async fn outcomes_come_in_the_order_of_claims(store: &dyn Store) {
     };
 
     let claims = [made(busy, 2), made(SystemId(99), 1), made(free, 1), made(free, 2)];
-    let outcomes = store.claim(&claims, Incarnation(1), at(70), at(10)).await.unwrap();
+    let outcomes = store.claim(&claims, at(70), at(10)).await.unwrap();
 
     let [
         ClaimOutcome::Refused,

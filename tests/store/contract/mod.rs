@@ -11,7 +11,7 @@ pub mod steps;
 
 use std::time::Duration;
 
-use osa::domain::ids::{ActionId, ClientName, Incarnation, RequestNumber, RunId, SystemId};
+use osa::domain::ids::{ActionId, ClientName, RequestNumber, RunId, SystemId};
 use osa::domain::push::action::{CoveredAction, PendingAction};
 use osa::domain::push::client::{RunEnd, RunReport, RunStart};
 use osa::domain::push::request::{Claim, ClaimOutcome, Entry, PushRecord, Step};
@@ -107,7 +107,7 @@ pub async fn claim(store: &dyn Store, system: SystemId, request: i64, now: i64) 
         number: number(request),
         covers: due(store, system).await,
     };
-    let outcomes = store.claim(&[claim], Incarnation(1), at(now + 60), at(now)).await;
+    let outcomes = store.claim(&[claim], at(now + 60), at(now)).await;
     outcomes.unwrap().remove(0)
 }
 

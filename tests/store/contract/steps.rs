@@ -125,7 +125,7 @@ pub async fn online_and_heard_are_shown(store: &dyn Store) {
 }
 
 pub async fn presence_is_settled(store: &dyn Store) {
-    let node = store.start_node("one", at(0)).await.unwrap();
+    store.start_node("one", at(0)).await.unwrap();
     let [missed, silent, gone] = [
         registered(store, "missed").await,
         registered(store, "silent").await,
@@ -136,7 +136,7 @@ pub async fn presence_is_settled(store: &dyn Store) {
     record(store, missed, 1, [Step::Online(false)]).await;
 
     let connected = [(missed, true), (silent, false)];
-    store.settle_presence(node, &connected, at(60)).await.unwrap();
+    store.settle_presence(&connected, at(60)).await.unwrap();
 
     let online = async |name: &str| store.system_by_name(name).await.unwrap().unwrap().online;
     assert_eq!(

@@ -110,7 +110,7 @@ async fn found(site: &Site) -> SystemId {
 #[tokio::test]
 async fn documented_rights_suffice_for_the_life_cycle() {
     let (site, role, _) = limited_site().await;
-    let node = site.start_node("one", at(0)).await.unwrap();
+    site.start_node("one", at(0)).await.unwrap();
     let system = found(&site).await;
     assert_eq!(site.clients_by_jid(&jid("a")).await.unwrap().len(), 1);
     let by_name = site.client_by_name(&ClientName("client-a".to_owned())).await;
@@ -131,7 +131,7 @@ async fn documented_rights_suffice_for_the_life_cycle() {
     record(&site, system, 2, steps).await;
     assert_eq!(site.satellite.state(system).await, "online");
     site.changed_systems().await.unwrap();
-    site.settle_presence(node, &[(system, false)], at(60)).await.unwrap();
+    site.settle_presence(&[(system, false)], at(60)).await.unwrap();
     assert_eq!(site.satellite.state(system).await, "offline");
     site.prune(at(100)).await.unwrap();
     drop_role(&site, &role).await;

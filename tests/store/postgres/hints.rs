@@ -200,7 +200,7 @@ async fn hint_finds_what_the_sweep_has_no_time_for() {
 async fn own_writes_tell_nothing() {
     let site = site_with_triggers(Database::satellite()).await;
     let system = registered(&site, "a").await;
-    let node = site.store.start_node("one", at(0)).await.unwrap();
+    site.store.start_node("one", at(0)).await.unwrap();
     let mut listener = Satellite::listening(&site.database, "osa_changed").await;
 
     record(&site, system, 1, [Step::Online(true), Step::Heard]).await;
@@ -211,7 +211,7 @@ async fn own_writes_tell_nothing() {
         .await;
     assert_eq!(listener.next().await, format!("c{}", system.0 % 4_096));
     assert_eq!(site.store.changed_systems().await.unwrap().pinged, [system]);
-    site.store.settle_presence(node, &[], at(60)).await.unwrap();
+    site.store.settle_presence(&[], at(60)).await.unwrap();
     site.satellite.run("NOTIFY osa_changed, 'end'").await;
 
     assert_eq!(listener.next().await, "end");

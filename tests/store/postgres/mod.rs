@@ -12,6 +12,7 @@ mod notify;
 mod private_server;
 mod satellite;
 mod site;
+mod starts;
 mod tls;
 mod traces;
 

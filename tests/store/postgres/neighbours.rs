@@ -17,7 +17,7 @@ async fn start_leaves_other_nodes_alone_until_they_are_dead() {
     let here = registered(&site, "here").await;
     let there = registered(&site, "there").await;
     let other = PostgresStore::open(&site.options).await.unwrap();
-    let their_node = other.start_node("other", at(0)).await.unwrap();
+    other.start_node("other", at(0)).await.unwrap();
     other
         .record(&[crate::postgres::step(there, 0, Step::Online(true))])
         .await
@@ -27,16 +27,16 @@ async fn start_leaves_other_nodes_alone_until_they_are_dead() {
         number: number(1),
         covers: Vec::new(),
     }];
-    other.claim(&lease, their_node, at(60), at(0)).await.unwrap();
+    other.claim(&lease, at(60), at(0)).await.unwrap();
 
-    let node = site.start_node("one", at(10)).await.unwrap();
+    site.start_node("one", at(10)).await.unwrap();
     record(&site, here, 10, [Step::Online(true)]).await;
 
     assert_eq!(site.satellite.state(there).await, "online");
     assert_eq!(push_record(&site, there).await.open.len(), 1);
-    site.settle_presence(node, &[(here, true)], at(100)).await.unwrap();
+    site.settle_presence(&[(here, true)], at(100)).await.unwrap();
     assert_eq!(site.satellite.state(there).await, "online");
-    site.settle_presence(node, &[(here, true)], at(200)).await.unwrap();
+    site.settle_presence(&[(here, true)], at(200)).await.unwrap();
     assert_eq!(site.satellite.state(there).await, "offline");
     assert_eq!(site.satellite.state(here).await, "online");
 }
@@ -92,7 +92,7 @@ async fn row_that_the_satellite_holds_keeps_nobody_from_being_recorded() {
     options.deadline = Duration::from_secs(2);
     let store = PostgresStore::open(&options).await.unwrap();
     let system = registered(&site, "a").await;
-    let node = store.start_node("one", at(0)).await.unwrap();
+    store.start_node("one", at(0)).await.unwrap();
     site.satellite
         .run("BEGIN; UPDATE rhnPushClient SET shared_key = shared_key")
         .await;
@@ -104,7 +104,7 @@ async fn row_that_the_satellite_holds_keeps_nobody_from_being_recorded() {
 
     site.satellite.run("COMMIT").await;
     assert_eq!(site.satellite.state(system).await, "offline");
-    store.settle_presence(node, &[(system, true)], at(60)).await.unwrap();
+    store.settle_presence(&[(system, true)], at(60)).await.unwrap();
     assert_eq!(site.satellite.state(system).await, "online");
 }
 
@@ -141,12 +141,11 @@ async fn threshold_holds_over_all_nodes() {
             covers: Vec::new(),
         })
         .collect();
-    let node = osa::domain::ids::Incarnation(1);
     let until = now + Duration::from_secs(60);
 
     let (first, second) = tokio::join!(
-        nodes[0].claim(&claims[..1], node, until, now),
-        nodes[1].claim(&claims[1..], node, until, now)
+        nodes[0].claim(&claims[..1], until, now),
+        nodes[1].claim(&claims[1..], until, now)
     );
 
     let outcomes = [first.unwrap(), second.unwrap()].concat();
@@ -159,10 +158,7 @@ async fn threshold_holds_over_all_nodes() {
     let refused = outcomes.iter().position(|outcome| !is_granted(outcome)).unwrap();
     options.slot_age = Duration::ZERO;
     let impatient = PostgresStore::open(&options).await.unwrap();
-    let outcomes = impatient
-        .claim(&claims[refused..=refused], node, until, now)
-        .await
-        .unwrap();
+    let outcomes = impatient.claim(&claims[refused..=refused], until, now).await.unwrap();
     assert!(is_granted(&outcomes[0]), "nobody counts for longer than the slots' age");
 }
 

@@ -212,7 +212,7 @@ async fn pings_of_the_web_interface_are_taken_once_and_end() {
     let site = Site::satellite().await;
     let system = registered(&site, "a").await;
     let offline = registered(&site, "offline").await;
-    let node = site.start_node("one", at(0)).await.unwrap();
+    site.start_node("one", at(0)).await.unwrap();
     record(&site, system, 0, [Step::Online(true)]).await;
     site.satellite
         .run("UPDATE rhnPushClient SET last_ping_time = now(), next_action_time = NULL")
@@ -232,7 +232,7 @@ async fn pings_of_the_web_interface_are_taken_once_and_end() {
     tokio::time::sleep(Duration::from_millis(5_100)).await;
     assert_eq!(site.changed_systems().await.unwrap().pinged, []);
     assert_eq!(site.satellite.state(system).await, "offline");
-    site.settle_presence(node, &[(system, true)], at(60)).await.unwrap();
+    site.settle_presence(&[(system, true)], at(60)).await.unwrap();
     assert_eq!(site.satellite.state(system).await, "offline");
     record(&site, system, 61, [Step::Heard]).await;
     assert_eq!(site.satellite.state(system).await, "online");

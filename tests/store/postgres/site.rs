@@ -12,7 +12,7 @@ use osa::domain::secret::Secret;
 use osa::domain::time::Timestamp;
 use osa::ports::accounts::{Account, Accounts};
 use osa::ports::inventory::{ActionFilter, ActionRow, Explanation, Inventory, NewAction, SystemRow};
-use osa::ports::push::PushStore;
+use osa::ports::push::{PushStore, Standing};
 use osa::ports::registrations::Registrations;
 use osa::ports::store::{Store, StoreError};
 use osa::store::postgres::{PostgresOptions, PostgresStore, administration};
@@ -275,6 +275,10 @@ impl PushStore for Site {
         self.store.start_node(node, now).await
     }
 
+    fn incarnation(&self) -> Option<Incarnation> {
+        self.store.incarnation()
+    }
+
     async fn clients_by_jid(&self, jid: &str) -> Result<Vec<Client>, StoreError> {
         self.store.clients_by_jid(jid).await
     }
@@ -302,11 +306,10 @@ impl PushStore for Site {
     async fn claim(
         &self,
         claims: &[Claim],
-        node: Incarnation,
         lease_until: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<ClaimOutcome>, StoreError> {
-        self.store.claim(claims, node, lease_until, now).await
+        self.store.claim(claims, lease_until, now).await
     }
 
     async fn record(&self, entries: &[Entry]) -> Result<(), StoreError> {
@@ -317,13 +320,8 @@ impl PushStore for Site {
         self.store.make_durable().await
     }
 
-    async fn settle_presence(
-        &self,
-        node: Incarnation,
-        connected: &[(SystemId, bool)],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.store.settle_presence(node, connected, now).await
+    async fn settle_presence(&self, connected: &[(SystemId, bool)], now: Timestamp) -> Result<Standing, StoreError> {
+        self.store.settle_presence(connected, now).await
     }
 
     async fn prune(&self, cutoff: Timestamp) -> Result<usize, StoreError> {
