@@ -5,7 +5,7 @@ use diesel::sql_types::{BigInt, Bool, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::failure::Failure;
-use super::statement::{ids, statement};
+use super::statement::{Statement, ids, is_bigint, statement};
 use crate::domain::ids::{ClientName, SystemId};
 use crate::domain::push::client::Client;
 use crate::domain::secret::Secret;
@@ -15,9 +15,14 @@ type ClientRow = (i64, String, String, String, bool);
 type ClientTypes = (BigInt, Text, Text, Text, Bool);
 
 /// A row without a JID is no registration yet: there is nobody to sign for.
-const CLIENT: &str = "SELECT c.server_id::bigint, c.name, c.shared_key, c.jabber_id, \
-       coalesce(p.announced_name = c.name, FALSE) \
-     FROM rhnPushClient c LEFT JOIN osa_push p ON p.server_id = c.server_id::bigint WHERE c.jabber_id IS NOT NULL AND ";
+fn clients(which: &str) -> Statement<ClientTypes> {
+    let is_bigint = is_bigint("c.server_id");
+    statement(format!(
+        "SELECT c.server_id::bigint, c.name, c.shared_key, c.jabber_id, coalesce(p.announced_name = c.name, FALSE) \
+         FROM rhnPushClient c LEFT JOIN osa_push p ON p.server_id = c.server_id::bigint \
+         WHERE c.jabber_id IS NOT NULL AND {is_bigint} AND {which}"
+    ))
+}
 
 /// Nothing makes JIDs unique: a row that has signed validly since it claimed the JID is alive, and of others the newest
 /// may be.
@@ -30,8 +35,8 @@ fn living_first() -> String {
 
 /// Looks where the JID was seen last, as `rhnPushClient` has no index on it.
 pub(super) async fn by_known_jid(connection: &mut AsyncPgConnection, jid: &str) -> Result<Vec<Client>, Failure> {
-    let rows: Vec<ClientRow> = statement::<ClientTypes>(format!(
-        "{CLIENT} c.jabber_id = ? AND c.server_id IN (SELECT known.server_id::numeric FROM osa_push known \
+    let rows: Vec<ClientRow> = clients(&format!(
+        "c.jabber_id = ? AND c.server_id IN (SELECT known.server_id::numeric FROM osa_push known \
            WHERE known.jabber_id = ?) {}",
         living_first()
     ))
@@ -44,7 +49,7 @@ pub(super) async fn by_known_jid(connection: &mut AsyncPgConnection, jid: &str) 
 
 /// Reads the whole table.
 pub(super) async fn by_jid(connection: &mut AsyncPgConnection, jid: &str) -> Result<Vec<Client>, Failure> {
-    let rows: Vec<ClientRow> = statement::<ClientTypes>(format!("{CLIENT} c.jabber_id = ? {}", living_first()))
+    let rows: Vec<ClientRow> = clients(&format!("c.jabber_id = ? {}", living_first()))
         .bind(jid)
         .load(connection)
         .await?;
@@ -52,7 +57,7 @@ pub(super) async fn by_jid(connection: &mut AsyncPgConnection, jid: &str) -> Res
 }
 
 pub(super) async fn by_name(connection: &mut AsyncPgConnection, name: &ClientName) -> Result<Option<Client>, Failure> {
-    let row = statement::<ClientTypes>(format!("{CLIENT} c.name = ?"))
+    let row = clients("c.name = ?")
         .bind(name.0.as_str())
         .get_result::<ClientRow>(connection)
         .await
@@ -64,7 +69,7 @@ pub(super) async fn of_systems(
     connection: &mut AsyncPgConnection,
     systems: &[SystemId],
 ) -> Result<Vec<Client>, Failure> {
-    let rows: Vec<ClientRow> = statement::<ClientTypes>(format!("{CLIENT} c.server_id = ANY(?::numeric[])"))
+    let rows: Vec<ClientRow> = clients("c.server_id = ANY(?::numeric[])")
         .bind(ids(systems))
         .load(connection)
         .await?;
@@ -89,17 +94,18 @@ pub(super) async fn remember_jid(
 
 /// Remembers every JID there is.
 pub(super) async fn remember_all_jids(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
-    statement::<()>(
+    let is_bigint = is_bigint("c.server_id");
+    statement::<()>(format!(
         "INSERT INTO osa_push (server_id, jabber_id) SELECT c.server_id::bigint, c.jabber_id \
-         FROM rhnPushClient c JOIN rhnServer s ON s.id = c.server_id WHERE c.jabber_id IS NOT NULL \
-           AND NOT EXISTS (SELECT 1 FROM osa_push p WHERE p.server_id = c.server_id::bigint)",
-    )
+         FROM rhnPushClient c JOIN rhnServer s ON s.id = c.server_id WHERE c.jabber_id IS NOT NULL AND {is_bigint} \
+           AND NOT EXISTS (SELECT 1 FROM osa_push p WHERE p.server_id = c.server_id::bigint)"
+    ))
     .execute(connection)
     .await?;
-    statement::<()>(
+    statement::<()>(format!(
         "UPDATE osa_push p SET jabber_id = c.jabber_id FROM rhnPushClient c \
-         WHERE c.server_id::bigint = p.server_id AND p.jabber_id IS DISTINCT FROM c.jabber_id",
-    )
+         WHERE c.server_id::bigint = p.server_id AND {is_bigint} AND p.jabber_id IS DISTINCT FROM c.jabber_id"
+    ))
     .execute(connection)
     .await?;
     Ok(())

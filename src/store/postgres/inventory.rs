@@ -10,7 +10,7 @@ use super::PostgresStore;
 use super::failure::Failure;
 use super::pool::Access;
 use super::requests::{self, last_trace};
-use super::statement::{Statement, statement};
+use super::statement::{Statement, is_bigint, statement};
 use super::work::millis;
 use crate::domain::ids::{ActionId, SystemId};
 use crate::domain::secret::Secret;
@@ -33,7 +33,7 @@ impl Inventory for PostgresStore {
         let name = name.to_owned();
         let mut rows = self
             .run(Access::Read, move |connection| {
-                let only = "WHERE s.name = ? ORDER BY s.id LIMIT 1";
+                let only = "AND s.name = ? ORDER BY s.id LIMIT 1";
                 Box::pin(systems(connection, only, Some(name.clone())))
             })
             .await?;
@@ -90,12 +90,12 @@ async fn systems(
     only: &'static str,
     name: Option<String>,
 ) -> Result<Vec<SystemRow>, Failure> {
-    let last_message = millis("c.last_message_time");
+    let (last_message, is_bigint) = (millis("c.last_message_time"), is_bigint("s.id"));
     let query = statement::<SystemTypes>(format!(
         "SELECT s.id::bigint, coalesce(s.name, ''), c.jabber_id, coalesce(state.label = 'online', FALSE), {last_message}, \
            (SELECT count(*) FROM rhnServerAction sa WHERE sa.server_id = s.id AND sa.status IN (0, 1)) \
          FROM rhnServer s LEFT JOIN rhnPushClient c ON c.server_id = s.id \
-         LEFT JOIN rhnPushClientState state ON state.id = c.state_id {only}"
+         LEFT JOIN rhnPushClientState state ON state.id = c.state_id WHERE {is_bigint} {only}"
     ));
     let query = match name {
         Some(name) => query.bind(name),
@@ -158,11 +158,14 @@ async fn actions(connection: &mut AsyncPgConnection, filter: &ActionFilter) -> R
 fn listing(filter: &ActionFilter) -> Statement<RowTypes> {
     let (created, earliest) = (millis("sa.created"), millis("a.earliest_action"));
     let (picked_up, completed) = (millis("sa.pickup_time"), millis("sa.completion_time"));
+    let tries = "sa.remaining_tries";
+    let tries = format!("coalesce(CASE WHEN {} THEN {tries} END, 0)::bigint", is_bigint(tries));
+    let (is_action, is_system) = (is_bigint("sa.action_id"), is_bigint("sa.server_id"));
     let mut text = format!(
         "SELECT sa.action_id::bigint, sa.server_id::bigint, coalesce(s.name, ''), coalesce(a.name, t.name), \
-           sa.status::bigint, {created}, {earliest}, {picked_up}, {completed}, coalesce(sa.remaining_tries, 0)::bigint, sa.result_msg \
+           sa.status::bigint, {created}, {earliest}, {picked_up}, {completed}, {tries}, sa.result_msg \
          FROM rhnServerAction sa JOIN rhnAction a ON a.id = sa.action_id JOIN rhnServer s ON s.id = sa.server_id \
-         JOIN rhnActionType t ON t.id = a.action_type WHERE TRUE"
+         JOIN rhnActionType t ON t.id = a.action_type WHERE {is_action} AND {is_system}"
     );
     let mut lists = Vec::new();
     if let Some(system) = filter.system {

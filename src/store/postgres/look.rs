@@ -8,7 +8,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use super::PostgresStore;
 use super::failure::Failure;
 use super::pool::Access;
-use super::statement::{ids, statement};
+use super::statement::{ids, is_bigint, statement};
 use super::work::VERSION;
 use crate::domain::ids::SystemId;
 use crate::domain::push::changes::Changes;
@@ -148,27 +148,30 @@ impl PostgresStore {
 
 /// The newest action there is.
 pub(super) async fn newest_action(connection: &mut AsyncPgConnection) -> Result<i64, Failure> {
-    let (newest,) = statement::<(BigInt,)>("SELECT coalesce(max(id), 0)::bigint FROM rhnAction")
-        .get_result::<(i64,)>(connection)
-        .await?;
+    let newest = format!(
+        "SELECT coalesce(max(id), 0)::bigint FROM rhnAction WHERE {}",
+        is_bigint("id")
+    );
+    let (newest,) = statement::<(BigInt,)>(newest).get_result::<(i64,)>(connection).await?;
     Ok(newest)
 }
 
 async fn actions_above(connection: &mut AsyncPgConnection, watermark: i64) -> Result<Vec<i64>, Failure> {
-    let rows: Vec<(i64,)> =
-        statement::<(BigInt,)>("SELECT id::bigint FROM rhnAction WHERE id > ?::numeric ORDER BY id LIMIT ?")
-            .bind(watermark)
-            .bind(IDS_MAX)
-            .load(connection)
-            .await?;
+    let above = "SELECT id::bigint FROM rhnAction WHERE id > ?::numeric";
+    let rows: Vec<(i64,)> = statement::<(BigInt,)>(format!("{above} AND {} ORDER BY id LIMIT ?", is_bigint("id")))
+        .bind(watermark)
+        .bind(IDS_MAX)
+        .load(connection)
+        .await?;
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
 async fn systems_of(connection: &mut AsyncPgConnection, actions: Vec<i64>) -> Result<Vec<(i64, i64)>, Failure> {
-    Ok(statement::<(BigInt, BigInt)>(
+    Ok(statement::<(BigInt, BigInt)>(format!(
         "SELECT action_id::bigint, server_id::bigint FROM rhnServerAction \
-         WHERE action_id = ANY(?::numeric[]) AND status IN (0, 1)",
-    )
+         WHERE action_id = ANY(?::numeric[]) AND status IN (0, 1) AND {}",
+        is_bigint("server_id")
+    ))
     .bind(actions)
     .load(connection)
     .await?)

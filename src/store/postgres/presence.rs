@@ -9,7 +9,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::catalog::Catalog;
 use super::failure::Failure;
-use super::statement::{ids, statement};
+use super::statement::{ids, is_bigint, statement};
 use crate::domain::ids::{Incarnation, SystemId};
 use crate::domain::push::request::{Entry, Step};
 use crate::domain::time::Timestamp;
@@ -111,7 +111,7 @@ pub(super) async fn show(
 ) -> Result<usize, Failure> {
     const IS_ONLINE: &str = "EXISTS (SELECT 1 FROM osa_push p JOIN osa_node n ON n.incarnation = p.incarnation \
          WHERE p.server_id = c.server_id::bigint AND p.online AND n.alive_at > ?)";
-    let mut wrong = 0;
+    let (mut wrong, is_bigint) = (0, is_bigint("c.server_id"));
     // An unanswered ping of the web interface stands, until its client is heard.
     const UNANSWERED: &str = "AND NOT (c.last_ping_time IS NOT NULL AND c.next_action_time IS NOT NULL \
          AND c.next_action_time < now())";
@@ -122,7 +122,7 @@ pub(super) async fn show(
     for (from, to, is_online, unless) in directions {
         wrong += statement::<()>(format!(
             "UPDATE rhnPushClient c SET state_id = ?::numeric, last_ping_time = NULL, next_action_time = NULL \
-             WHERE c.state_id = ?::numeric AND {is_online}{IS_ONLINE} {unless}"
+             WHERE c.state_id = ?::numeric AND {is_bigint} AND {is_online}{IS_ONLINE} {unless}"
         ))
         .bind(to)
         .bind(from)

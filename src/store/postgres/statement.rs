@@ -51,6 +51,18 @@ impl<Row> Statement<Row> {
     }
 }
 
+/// The condition that what this `NUMERIC` column has is a `BIGINT`. One row with a larger number, or with `NaN`, which is greater
+/// than every number, would fail a statement that casts it for all other rows. It is a condition on one table alone, so such rows
+/// are left out where they are read, before any cast. `CASE` keeps the planner from taking a range of everything for
+/// a reason to use an index: in tables without statistics it would think that range small.
+pub(super) fn is_bigint(column: &str) -> String {
+    format!(
+        "CASE WHEN {column} BETWEEN {} AND {} THEN TRUE ELSE FALSE END",
+        i64::MIN,
+        i64::MAX
+    )
+}
+
 /// The ids as one argument.
 pub(super) fn ids(systems: &[SystemId]) -> Vec<i64> {
     systems.iter().map(|system| system.0).collect()

@@ -9,7 +9,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::catalog::Catalog;
 use super::failure::Failure;
-use super::statement::{Statement, ids, statement};
+use super::statement::{Statement, ids, is_bigint, statement};
 use crate::domain::ids::{ActionId, SystemId};
 use crate::domain::push::action::{ActionKind, ActionVersion, PendingAction, Progress, SystemWork};
 use crate::domain::time::Timestamp;
@@ -56,6 +56,7 @@ fn rows(catalog: &Catalog, systems: &[SystemId]) -> Statement<RowTypes> {
     let picked_up = millis("coalesce(sa.pickup_time, sa.modified)");
     let changed =
         millis("max(greatest(sa.pickup_time, sa.completion_time, CASE WHEN sa.status = 3 THEN sa.modified END))");
+    let is_bigint = is_bigint("sa.action_id");
     let mut text = format!(
         "SELECT s.id::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, {changed}, FALSE \
          FROM rhnServer s LEFT JOIN rhnServerAction sa ON sa.server_id = s.id \
@@ -63,7 +64,7 @@ fn rows(catalog: &Catalog, systems: &[SystemId]) -> Statement<RowTypes> {
          UNION ALL SELECT sa.server_id::bigint, sa.action_id::bigint, {VERSION}, {earliest}, sa.status::bigint, {picked_up}, \
            t.label = 'reboot.reboot' \
          FROM rhnServerAction sa JOIN rhnAction a ON a.id = sa.action_id JOIN rhnActionType t ON t.id = a.action_type \
-         WHERE sa.server_id = ANY(?::numeric[]) AND sa.status IN (0, 1) AND (sa.status = 1 OR ( \
+         WHERE sa.server_id = ANY(?::numeric[]) AND sa.status IN (0, 1) AND {is_bigint} AND (sa.status = 1 OR ( \
            (a.prerequisite IS NULL OR NOT EXISTS (SELECT 1 FROM rhnServerAction first \
              WHERE first.server_id = sa.server_id AND first.action_id = a.prerequisite AND first.status <> 2)) \
            AND (t.unlocked_only = 'N' OR NOT EXISTS (SELECT 1 FROM rhnServerLock l WHERE l.server_id = sa.server_id))))"

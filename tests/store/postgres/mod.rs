@@ -13,6 +13,7 @@ mod private_server;
 mod satellite;
 mod site;
 mod starts;
+mod strange_ids;
 mod tls;
 mod traces;
 
