@@ -78,6 +78,15 @@ fn commands_work_through_a_dispatcher() {
     let dispatcher = site.serve();
 
     add_schedule_and_remove(&site, Some(&dispatcher));
+
+    // Who changed something is told; who only looked, as health checks do all the time, is not.
+    let log = fs::read_to_string(site.path("log")).unwrap();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("command_received")).collect();
+    let commands = ["add_system", "schedule", "schedule", "remove_system"];
+    assert_eq!(told.len(), commands.len(), "{told:?}");
+    for (line, command) in told.iter().zip(commands) {
+        assert!(line.contains(command) && line.contains("uid="), "{line}");
+    }
 }
 
 #[test]
@@ -166,6 +175,8 @@ fn command_line_that_is_not_understood_is_one_line() {
     site.run(["actions", "--stat", "x"])
         .assert_failed(64, &["'--stat'", "'--state'"]);
     crate::site::run(["systems"]).assert_failed(64, &["missing", "osa-dispatcher systems --help"]);
+    crate::site::run(["--config", "x", "status"])
+        .assert_failed(64, &["put --config <FILE> after", "`osa-dispatcher status --help`"]);
     let help = crate::site::run(["systems", "--help"]);
     assert!(help.code == Some(0) && help.out.lines().count() > 5, "{help:?}");
 }

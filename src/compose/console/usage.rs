@@ -1,6 +1,6 @@
 //! A command line that is not understood, said in one line.
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 
 use super::answer::{self, OutputError};
 
@@ -26,6 +26,9 @@ pub fn lost(program: &str, error: &OutputError) -> u8 {
 }
 
 fn in_one_line(program: &str, error: &clap::Error) -> String {
+    if let Some(misplaced) = misplaced(program, error) {
+        return misplaced;
+    }
     let text = error.render().to_string();
     let (what, usage) = text.split_once("Usage: ").unwrap_or((text.as_str(), ""));
     let what = match error.kind() {
@@ -56,6 +59,16 @@ fn in_one_line(program: &str, error: &clap::Error) -> String {
     format!("{what}; see `{command} --help`")
 }
 
+/// Options before a command, of which clap says only that they do not go together.
+fn misplaced(program: &str, error: &clap::Error) -> Option<String> {
+    let command = error.get(ContextKind::InvalidSubcommand)?;
+    let options = error.get(ContextKind::PriorArg)?;
+    Some(format!(
+        "options stand behind the command: put {options} after all words of `{program} {command}`; see `{program} {command} \
+         --help`"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -63,8 +76,18 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Parser)]
-    #[command(name = "tool")]
-    enum Tool {
+    #[command(name = "tool", args_conflicts_with_subcommands = true)]
+    struct Tool {
+        #[arg(long, value_name = "FILE")]
+        config: Option<String>,
+        #[arg(long)]
+        loud: bool,
+        #[command(subcommand)]
+        command: Option<Command>,
+    }
+
+    #[derive(Debug, clap::Subcommand)]
+    enum Command {
         #[command(subcommand)]
         Systems(Systems),
     }
@@ -104,6 +127,11 @@ mod tests {
             (
                 "tool sistems",
                 "unrecognized subcommand 'sistems' tip: a similar subcommand exists: 'systems'; see `tool --help`",
+            ),
+            (
+                "tool --config x systems add y",
+                "options stand behind the command: put --config <FILE> after all words of `tool systems`; see `tool systems \
+                 --help`",
             ),
         ] {
             assert_eq!(said(line), wanted);

@@ -66,6 +66,20 @@ pub enum Crashable {
 }
 
 impl Request {
+    /// Whether it only looks. Health checks ask so all the time.
+    pub const fn only_looks(&self) -> bool {
+        match self {
+            Self::Status | Self::ListSystems | Self::ListAccounts | Self::ListActions(_) | Self::Explain { .. } => true,
+            Self::AddSystem { .. }
+            | Self::RemoveSystem { .. }
+            | Self::ResetAccount { .. }
+            | Self::Schedule(_)
+            | Self::Ping { .. } => false,
+            #[cfg(debug_assertions)]
+            Self::Crash { .. } => false,
+        }
+    }
+
     /// Its name, for logs.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::answers::Answer;
 use super::desk::Desk;
 use super::envelope::{Rejection, RejectionKind, read_request, write_answer};
+use super::requests::Request;
 use crate::net::control::{ANSWER_TIMEOUT, Caller, ControlConnection, ControlError, ControlListener};
 use crate::ports::service::Service;
 
@@ -70,14 +71,18 @@ async fn serve_caller(mut connection: ControlConnection, desk: &Desk) {
 
 async fn carry_out(line: &[u8], caller: Caller, desk: &Desk) -> Result<Answer, Rejection> {
     let request = read_request(line)?;
-    tracing::info!(
-        event = "command_received",
-        uid = caller.uid,
-        pid = caller.pid,
-        command = request.name()
-    );
+    log(caller, &request);
     let busy = Rejection::new(RejectionKind::Busy, "the dispatcher is too busy to answer; try again");
     timeout(ANSWER_TIMEOUT, desk.handle(request)).await.unwrap_or(Err(busy))
+}
+
+/// Who changed something is worth a line; who only looked is not.
+fn log(caller: Caller, request: &Request) {
+    let (uid, pid, command) = (caller.uid, caller.pid, request.name());
+    match request.only_looks() {
+        true => tracing::debug!(event = "command_received", uid, pid, command),
+        false => tracing::info!(event = "command_received", uid, pid, command),
+    }
 }
 
 fn log_failure(caller: Caller, error: &ControlError) {
