@@ -278,7 +278,7 @@ fn nothing_is_lost_with_a_dispatcher_that_is_killed() {
             )) == "2"
     });
     wait_until("who has gone is shown as offline", || beside.state("goes") == "offline");
-    assert_eq!(beside.state("stays"), "online");
+    wait_until("who stayed is shown as online", || beside.state("stays") == "online");
     let after = beside.schedule(&["stays"]);
     wait_until("pushes go on", || beside.is_completed(after));
 }
