@@ -1,6 +1,8 @@
 //! What a failed handshake means.
 
 #[cfg(feature = "agent")]
+use std::collections::BTreeSet;
+#[cfg(feature = "agent")]
 use std::io;
 #[cfg(feature = "agent")]
 use std::path::Path;
@@ -56,11 +58,18 @@ fn certificate_fault(error: &CertificateError, authority: &Path) -> CertificateF
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => CertificateFault::NotYetValid,
         CertificateError::NotValidForNameContext { expected, presented } => CertificateFault::OtherName {
             expected: expected.to_str().into_owned(),
-            names: presented.iter().map(|name| plain(name)).collect(),
+            names: once_each(presented.iter().map(|name| plain(name))),
         },
         // Not our enum.
         other => CertificateFault::Unusable(other.to_string()),
     }
+}
+
+/// A certificate may hold a name several times.
+#[cfg(feature = "agent")]
+fn once_each(names: impl Iterator<Item = String>) -> Vec<String> {
+    let names: BTreeSet<String> = names.collect();
+    names.into_iter().collect()
 }
 
 /// The library shows names as `DnsName("…")`.
@@ -69,4 +78,25 @@ fn plain(name: &str) -> String {
     name.trim_start_matches("DnsName(")
         .trim_matches(['(', ')', '"'])
         .to_owned()
+}
+
+#[cfg(all(test, feature = "agent"))]
+mod tests {
+    use rustls::pki_types::ServerName;
+
+    use super::*;
+
+    #[test]
+    fn name_that_a_certificate_holds_twice_is_told_once() {
+        let fault = CertificateError::NotValidForNameContext {
+            expected: ServerName::try_from("sat.example").unwrap(),
+            presented: ["localhost", "localhost", "db"]
+                .map(|name| format!("DnsName({name:?})"))
+                .to_vec(),
+        };
+
+        let told = certificate_fault(&fault, Path::new("/ca")).to_string();
+
+        assert!(told.starts_with("is for db, localhost, not for sat.example"), "{told}");
+    }
 }

@@ -1,6 +1,6 @@
 //! TLS of the server, exchanged while it runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -230,8 +230,8 @@ fn check(files: &ServerFiles, chain: &[CertificateDer<'_>], now: Timestamp) -> R
         .as_deref()
         .is_some_and(|name| matches_common_name(name, hostname));
     if !in_alt_names && !in_common_name {
-        let mut names = info.alt_names;
-        names.extend(info.common_name.filter(|name| !names.contains(name)));
+        let names: BTreeSet<String> = info.alt_names.into_iter().chain(info.common_name).collect();
+        let names = names.into_iter().collect();
         return Err(TlsError::WrongName {
             path: path.clone(),
             hostname: hostname.clone(),
