@@ -19,6 +19,8 @@ pub struct SystemRow {
     pub name: String,
     /// The JID its agent registered, if any did.
     pub jid: Option<String>,
+    /// The name of another system, whose client has signed over connections of this JID: it is that one's.
+    pub jid_owner: Option<String>,
     /// `rhnPushClient.state_id` is online.
     pub online: bool,
     /// When its client last sent a validly signed stanza.

@@ -27,13 +27,17 @@ fn system_row(system: System) -> [String; 6] {
         (false, Some(_)) => "offline",
         (false, None) => "never registered",
     };
+    let jid = match (system.jid, system.jid_owner) {
+        (Some(jid), Some(owner)) => Some(format!("{jid} (that of {owner})")),
+        (jid, _) => jid,
+    };
     [
         system.id.to_string(),
         system.name,
         state.to_owned(),
         system.pending.to_string(),
         output::or_dash(system.last_message.map(Time::local)),
-        output::or_dash(system.jid),
+        output::or_dash(jid),
     ]
 }
 
@@ -129,4 +133,29 @@ fn action_row(action: Action) -> [String; 10] {
         output::or_dash(steps.finished),
         output::or_dash(action.result),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jid_of_another_system_is_shown_as_that() {
+        let system = |jid_owner: Option<&str>| System {
+            id: 1,
+            name: "web".to_owned(),
+            online: false,
+            jid: Some("osad-1@sat/osad".to_owned()),
+            jid_owner: jid_owner.map(str::to_owned),
+            last_message: None,
+            pending: 0,
+        };
+        let shown = |owner| {
+            let [.., jid] = system_row(system(owner));
+            jid
+        };
+
+        assert_eq!(shown(None), "osad-1@sat/osad");
+        assert_eq!(shown(Some("web-2")), "osad-1@sat/osad (that of web-2)");
+    }
 }

@@ -146,6 +146,8 @@ pub struct System {
     pub online: bool,
     /// Its agent's address, once it has registered.
     pub jid: Option<String>,
+    /// The name of another system whose agent has proved that this address is its own.
+    pub jid_owner: Option<String>,
     /// When its agent last said something.
     pub last_message: Option<Time>,
     /// How many of its actions are pending.
@@ -159,6 +161,7 @@ impl From<SystemRow> for System {
             name: row.name,
             online: row.online,
             jid: row.jid,
+            jid_owner: row.jid_owner,
             last_message: row.last_message.map(Time),
             pending: row.pending,
         }

@@ -11,6 +11,9 @@ use crate::ports::inventory::{ActionRow, SystemRow};
 const HELD_BACK: &str = "what is pending is held back: another action has to be completed first, or in the Satellite \
      the system is locked, not entitled or not pushed";
 
+const NEVER_REGISTERED: &str =
+    "its agent has never registered: start osad on it; without a Satellite, with the bundle of `systems add`";
+
 /// All that decides whether a system is asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
@@ -39,20 +42,19 @@ impl Facts<'_> {
     fn of_its_actions(&self) -> String {
         let time = |time: Timestamp| Time(time).local();
         let Some(first) = self.pending.iter().map(|action| action.earliest).min() else {
-            return "nothing is pending".to_owned();
+            return self.idle("nothing is pending".to_owned());
         };
         if first > self.now {
-            return format!("nothing is due before {}", time(first));
+            return self.idle(format!("nothing is due before {}", time(first)));
         }
         if !self.is_running {
             return "no dispatcher runs, so nobody asks: start osa-dispatcher".to_owned();
         }
         if self.system.jid.is_none() {
-            return "its agent has never registered: start osad on it; without a Satellite, with the bundle of `systems add`".to_owned();
+            return NEVER_REGISTERED.to_owned();
         }
         let Some(session) = self.session else {
-            return "its agent is not connected: it is asked as soon as it is; see `systemctl status osad` there"
-                .to_owned();
+            return self.absent();
         };
         if session.rebooting {
             return "a reboot is picked up: nothing else is asked until it has happened".to_owned();
@@ -73,6 +75,28 @@ impl Facts<'_> {
             }
             None if session.pending == 0 => HELD_BACK.to_owned(),
             None => "nothing is due now".to_owned(),
+        }
+    }
+}
+
+impl Facts<'_> {
+    /// Nothing is to be done now, but what will keep it from being done can be mended by then.
+    fn idle(&self, said: String) -> String {
+        match self.system.jid {
+            Some(_) => said,
+            None => format!("{said}; {NEVER_REGISTERED}"),
+        }
+    }
+
+    fn absent(&self) -> String {
+        match &self.system.jid_owner {
+            Some(owner) => format!(
+                "its agent is not connected: the JID that it registered is that of {owner}; if its profile was registered \
+                 anew as {owner}, remove this system, else delete osad-auth.conf on it and restart osad"
+            ),
+            None => {
+                "its agent is not connected: it is asked as soon as it is; see `systemctl status osad` there".to_owned()
+            }
         }
     }
 }
@@ -119,6 +143,7 @@ mod tests {
             id: SystemId(1),
             name: "web".to_owned(),
             jid: jid.map(str::to_owned),
+            jid_owner: None,
             online: jid.is_some(),
             last_message: None,
             pending: 1,
@@ -175,12 +200,46 @@ mod tests {
     fn what_a_person_must_mend_first_is_said_first() {
         let live = session();
 
-        assert_eq!(verdict(None, &[], false, None), "nothing is pending");
-        assert!(verdict(None, &[2_000], false, None).starts_with("nothing is due before "));
+        assert_eq!(verdict(Some("a@b/c"), &[], false, None), "nothing is pending");
+        assert!(verdict(Some("a@b/c"), &[2_000], false, None).starts_with("nothing is due before "));
+        for nothing_now in [&[][..], &[2_000]] {
+            let said = verdict(None, nothing_now, true, None);
+            assert!(
+                said.starts_with("nothing is ") && said.contains("; its agent has never registered"),
+                "{said}"
+            );
+        }
         assert!(verdict(None, &[2_000, 1], false, None).starts_with("no dispatcher runs"));
         assert!(verdict(None, &[1], true, None).starts_with("its agent has never registered"));
         assert!(verdict(Some("a@b/c"), &[1], true, None).starts_with("its agent is not connected"));
         assert_eq!(verdict(Some("a@b/c"), &[1], true, Some(&live)), "nothing is due now");
+    }
+
+    #[test]
+    fn system_whose_jid_is_that_of_another_is_told_so() {
+        let claimant = SystemRow {
+            jid_owner: Some("web-2".to_owned()),
+            ..system(Some("a@b/c"))
+        };
+        let pending = [action(Timestamp::from_secs(1))];
+        let facts = Facts {
+            system: &claimant,
+            pending: &pending,
+            is_running: true,
+            session: None,
+            rivals: None,
+            now: NOW,
+        };
+
+        let said = facts.verdict();
+
+        assert!(
+            said.contains("that of web-2") && said.contains("remove this system"),
+            "{said}"
+        );
+        let live = session();
+        let session = Some(&live);
+        assert_eq!(Facts { session, ..facts }.verdict(), "nothing is due now");
     }
 
     #[test]

@@ -106,6 +106,8 @@ async fn systems(
         id: SystemId(id),
         name,
         jid,
+        // The Satellite takes a JID from all other systems when one claims it.
+        jid_owner: None,
         online,
         last_message: last_message.map(Timestamp::from_millis),
         pending,

@@ -1,5 +1,6 @@
 //! Systems and actions, as the administrator handles them.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -18,13 +19,23 @@ use crate::domain::time::Timestamp;
 use crate::ports::inventory::{ActionFilter, ActionRow, Explanation, Inventory, NewAction, SystemRow};
 use crate::ports::store::StoreError;
 
-type Row = (i64, String, Option<String>, bool, Option<i64>, i64);
-type RowTypes = (BigInt, Text, Nullable<Text>, Bool, Nullable<BigInt>, BigInt);
+/// The last column says when the system last showed that its JID is its own.
+type Row = (i64, String, Option<String>, bool, Option<i64>, i64, Option<i64>);
+type RowTypes = (
+    BigInt,
+    Text,
+    Nullable<Text>,
+    Bool,
+    Nullable<BigInt>,
+    BigInt,
+    Nullable<BigInt>,
+);
 
 const SYSTEMS: &str = "SELECT s.id, s.name, c.jabber_id, ifnull(st.label = 'online', 0), c.last_message_time, \
        (SELECT count(*) FROM rhnServerAction sa INDEXED BY osa_server_action_pending_idx \
-         WHERE sa.server_id = s.id AND sa.status < 2) \
-     FROM rhnServer s LEFT JOIN rhnPushClient c ON c.server_id = s.id \
+         WHERE sa.server_id = s.id AND sa.status < 2), \
+       CASE WHEN c.last_message_time >= p.claimed_at THEN c.last_message_time END \
+     FROM rhnServer s LEFT JOIN rhnPushClient c ON c.server_id = s.id LEFT JOIN osa_push p ON p.server_id = s.id \
      LEFT JOIN rhnPushClientState st ON st.id = c.state_id";
 
 #[async_trait]
@@ -54,7 +65,15 @@ impl Inventory for SqliteStore {
                 .bind(name)
                 .get_result::<Row>(connection)
                 .optional()?;
-            Ok(row.map(system_row))
+            let Some(row) = row else { return Ok(None) };
+            let (id, jid) = (SystemId(row.0), row.2.clone());
+            let rows = match jid {
+                Some(jid) => statement::<RowTypes>(format!("{SYSTEMS} WHERE c.jabber_id = ?"))
+                    .bind(jid)
+                    .load::<Row>(connection)?,
+                None => vec![row],
+            };
+            Ok(system_rows(rows).into_iter().find(|row| row.id == id))
         })
         .await
     }
@@ -62,7 +81,7 @@ impl Inventory for SqliteStore {
     async fn systems(&self) -> Result<Vec<SystemRow>, StoreError> {
         self.read(|connection| {
             let rows = statement::<RowTypes>(format!("{SYSTEMS} ORDER BY s.name")).load::<Row>(connection)?;
-            Ok(rows.into_iter().map(system_row).collect())
+            Ok(system_rows(rows))
         })
         .await
     }
@@ -106,11 +125,36 @@ impl Inventory for SqliteStore {
     }
 }
 
-fn system_row((id, name, jid, online, last_message, pending): Row) -> SystemRow {
+/// Among them are all systems that have the JID of one of them.
+fn system_rows(rows: Vec<Row>) -> Vec<SystemRow> {
+    let mut owners: HashMap<String, (i64, i64, String)> = HashMap::new();
+    for (id, name, jid, _, _, _, shown) in &rows {
+        let (Some(jid), Some(shown)) = (jid, shown) else {
+            continue;
+        };
+        let is_later = owners.get(jid).is_none_or(|(latest, _, _)| latest < shown);
+        if is_later {
+            owners.insert(jid.clone(), (*shown, *id, name.clone()));
+        }
+    }
+    let owner_of = |row: &Row| {
+        let (_, owner, name) = owners.get(row.2.as_deref()?)?;
+        (*owner != row.0).then(|| name.clone())
+    };
+    rows.into_iter()
+        .map(|row| {
+            let owner = owner_of(&row);
+            system_row(row, owner)
+        })
+        .collect()
+}
+
+fn system_row((id, name, jid, online, last_message, pending, _): Row, jid_owner: Option<String>) -> SystemRow {
     SystemRow {
         id: SystemId(id),
         name,
         jid,
+        jid_owner,
         online,
         last_message: last_message.map(Timestamp::from_millis),
         pending,

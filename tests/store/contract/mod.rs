@@ -166,6 +166,7 @@ macro_rules! standalone_suite {
                 registration_rotates_name_and_key_and_keeps_the_jid
                 claim_takes_no_jid_from_a_living_system
                 claimant_that_signs_comes_first
+                jid_is_shown_as_that_of_whoever_signed_with_it
                 of_claimants_that_never_signed_the_newest_comes_first
                 claimants_are_bounded
                 jid_without_registration_is_refused

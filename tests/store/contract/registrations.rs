@@ -94,6 +94,36 @@ pub async fn claimant_that_signs_comes_first(store: &dyn Store) {
     assert_eq!(claimants(store, "old").await, [new, old]);
 }
 
+/// Name and owner of each system's JID, as lists show them.
+async fn owners(store: &dyn Store) -> Vec<(String, Option<String>)> {
+    let systems = store.systems().await.unwrap();
+    for system in &systems {
+        let alone = store.system_by_name(&system.name).await.unwrap();
+        assert_eq!(alone.as_ref(), Some(system), "alone it is the same");
+    }
+    systems
+        .into_iter()
+        .map(|system| (system.name, system.jid_owner))
+        .collect()
+}
+
+pub async fn jid_is_shown_as_that_of_whoever_signed_with_it(store: &dyn Store) {
+    let a = registered(store, "a").await;
+    let b = registered(store, "b").await;
+    let owned = |a: Option<&str>, b: Option<&str>| {
+        let owner = |name: &str, owner: Option<&str>| (name.to_owned(), owner.map(str::to_owned));
+        [owner("a", a), owner("b", b)]
+    };
+    assert_eq!(owners(store).await, owned(None, None));
+
+    store.register_osad_jid(b, &jid("a"), at(5)).await.unwrap();
+    assert_eq!(owners(store).await, owned(None, None), "nobody has shown anything");
+    record(store, a, 6, [Step::Heard]).await;
+    assert_eq!(owners(store).await, owned(None, Some("a")));
+    record(store, b, 7, [Step::Heard]).await;
+    assert_eq!(owners(store).await, owned(Some("b"), None), "registered anew");
+}
+
 pub async fn of_claimants_that_never_signed_the_newest_comes_first(store: &dyn Store) {
     let old = registered(store, "old").await;
     let new = registered(store, "new").await;
