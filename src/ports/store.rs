@@ -104,6 +104,18 @@ pub enum StoreError {
         /// What was looked for.
         missing: String,
     },
+    /// The user looks for tables elsewhere.
+    #[error(
+        "database {database} has the Satellite's tables in schema {schema}, and the search_path of its user is {path:?}: let it begin with {schema}, by ALTER ROLE ... SET search_path, or correct the user"
+    )]
+    Misled {
+        /// The database.
+        database: DatabaseLabel,
+        /// Where the Satellite's tables are.
+        schema: String,
+        /// Where the user looks.
+        path: String,
+    },
     /// The dispatcher's own tables are missing, or older than this program.
     #[error("database {0} lacks tables of this osa-dispatcher: run osa-dispatcher migrate")]
     Unmigrated(DatabaseLabel),

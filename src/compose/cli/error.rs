@@ -151,7 +151,7 @@ pub(in crate::compose) fn store(error: &StoreError) -> u8 {
         | StoreError::ReadOnly(_) => 75,
         StoreError::Unreachable { .. } | StoreError::Satellites(_) => 69,
         StoreError::Denied { .. } | StoreError::Unsafe { .. } => 77,
-        StoreError::NotSatellite { .. } | StoreError::Unmigrated(_) => 78,
+        StoreError::NotSatellite { .. } | StoreError::Misled { .. } | StoreError::Unmigrated(_) => 78,
         StoreError::Full(_) | StoreError::Io(_) => 74,
         StoreError::Inaccessible { source, .. } => file(source),
         StoreError::OutOfThreads(_) => 71,

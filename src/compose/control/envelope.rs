@@ -112,6 +112,7 @@ impl From<StoreError> for Rejection {
             | StoreError::Denied { .. }
             | StoreError::Unsafe { .. }
             | StoreError::NotSatellite { .. }
+            | StoreError::Misled { .. }
             | StoreError::Unmigrated(_)
             | StoreError::Incomplete { .. }
             | StoreError::WorkerPanicked

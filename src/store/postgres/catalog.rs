@@ -3,7 +3,7 @@
 //! Source: compatibility contract, sections 3.1 to 3.4.
 
 use diesel::OptionalExtension;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{BigInt, Bool, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::failure::Failure;
@@ -79,10 +79,10 @@ impl Catalog {
     ) -> Result<Self, Failure> {
         for (table, columns) in TABLES {
             if !has_columns(connection, table, columns).await? {
-                let missing = match has_table(connection, table).await? {
-                    true => format!("columns of table {table} ({})", columns.join(", ")),
-                    false => format!("table {table}"),
-                };
+                if !has_table(connection, table).await? {
+                    return Err(unseen(connection, table, label).await?);
+                }
+                let missing = format!("columns of table {table} ({})", columns.join(", "));
                 return Err(lacks(label, missing));
             }
         }
@@ -102,6 +102,58 @@ fn lacks(label: &DatabaseLabel, missing: String) -> Failure {
     Failure::Refused(StoreError::NotSatellite {
         database: label.clone(),
         missing,
+    })
+}
+
+/// Refuses a database where this role does not see the Satellite's tables, or would make its own in a schema of the
+/// server's.
+///
+/// # Errors
+/// [`StoreError::Misled`], and those of a table that is not seen.
+pub(super) async fn refuse_misled(connection: &mut AsyncPgConnection, label: &DatabaseLabel) -> Result<(), Failure> {
+    let (table, _) = TABLES[0];
+    let found = statement::<(Text, Text, Bool)>(
+        "SELECT n.nspname::text, current_setting('search_path'), coalesce(current_schema()::text, 'pg_') LIKE 'pg\\_%' \
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relname = ? AND c.relkind IN ('r', 'p', 'v') AND pg_table_is_visible(c.oid)",
+    )
+    .bind(table)
+    .get_result::<(String, String, bool)>(connection)
+    .await
+    .optional()?;
+    match found {
+        None => Err(unseen(connection, table, label).await?),
+        Some((schema, path, true)) => Err(misled(label, schema, path)),
+        Some((_, _, false)) => Ok(()),
+    }
+}
+
+/// Why a table is not seen: it is not there, or this role looks elsewhere, or may not look.
+async fn unseen(connection: &mut AsyncPgConnection, table: &str, label: &DatabaseLabel) -> Result<Failure, Failure> {
+    let elsewhere = statement::<(Text, Text, Bool)>(
+        "SELECT n.nspname::text, current_setting('search_path'), has_schema_privilege(n.oid, 'USAGE') \
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relname = ? AND c.relkind IN ('r', 'p', 'v') ORDER BY 1 LIMIT 1",
+    )
+    .bind(table)
+    .get_result::<(String, String, bool)>(connection)
+    .await
+    .optional()?;
+    Ok(match elsewhere {
+        None => lacks(label, format!("table {table}")),
+        Some((schema, path, true)) => misled(label, schema, path),
+        Some((schema, _, false)) => Failure::Refused(StoreError::Denied {
+            database: label.clone(),
+            reason: format!("permission denied for schema {schema}"),
+        }),
+    })
+}
+
+fn misled(label: &DatabaseLabel, schema: String, path: String) -> Failure {
+    Failure::Refused(StoreError::Misled {
+        database: label.clone(),
+        schema,
+        path,
     })
 }
 

@@ -1,5 +1,8 @@
 //! What went wrong inside a use case, and how it is told.
 
+use std::error::Error as _;
+use std::io;
+
 use diesel::result::{DatabaseErrorKind, Error};
 
 use crate::ports::store::{DatabaseLabel, StoreError};
@@ -134,7 +137,6 @@ fn by_message(message: &str, database: &DatabaseLabel) -> StoreError {
 
 /// Why no connection came about.
 pub(super) fn of_connecting(error: &tokio_postgres::Error, database: &DatabaseLabel) -> StoreError {
-    use std::error::Error as _;
     let cause = error.source().map(ToString::to_string);
     let reason = cause.unwrap_or_else(|| error.to_string()).replace('\n', " ");
     match error.code().map(tokio_postgres::error::SqlState::code) {
@@ -144,15 +146,37 @@ pub(super) fn of_connecting(error: &tokio_postgres::Error, database: &DatabaseLa
             reason,
         },
         Some(_) => unreachable(database, &reason),
+        None if is_of_another_service(error) => {
+            unreachable(database, &format!("what answers there is not PostgreSQL: {reason}"))
+        }
         None if error.to_string().contains("TLS") => StoreError::Unsafe {
             database: database.clone(),
             reason,
         },
-        None if error.to_string().contains("password missing") => StoreError::Denied {
+        None if reason == "password missing" => StoreError::Denied {
             database: database.clone(),
-            reason: error.to_string(),
+            reason: "it asks for a password, and db_password (postgres.password) is not set".to_owned(),
         },
         None => unreachable(database, &reason),
+    }
+}
+
+/// Whether no PostgreSQL would have answered so: not in its language, or not with TLS after it said that TLS is to come.
+fn is_of_another_service(error: &tokio_postgres::Error) -> bool {
+    let said = error.to_string();
+    if said.starts_with("unexpected message") || said.starts_with("error parsing response") {
+        return true;
+    }
+    let Some(cause) = error.source().and_then(|cause| cause.downcast_ref::<io::Error>()) else {
+        return false;
+    };
+    match cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(tls) => matches!(tls, rustls::Error::InvalidMessage(_)),
+        // Of the codec: the connection ended within a message, or a message has an impossible length.
+        None => {
+            let is_garbled = matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData);
+            said.starts_with("error communicating") && (is_garbled || cause.to_string() == "bytes remaining on stream")
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 use diesel::sql_types::{BigInt, Bool, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
+use super::catalog;
 use super::failure::Failure;
 use super::statement::statement;
 use crate::ports::store::{DatabaseLabel, StoreError};
@@ -126,6 +127,7 @@ pub(super) async fn migrate(connection: &mut AsyncPgConnection, label: &Database
     lock(connection).await?;
     let found = schema(connection).await?;
     found.refuse(label)?;
+    catalog::refuse_misled(connection, label).await?;
     if !has_table(connection, "osa_schema").await? {
         connection
             .batch_execute(

@@ -19,7 +19,7 @@ use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream}
 use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::options::{PostgresOptions, SslMode};
+use super::options::{PostgresOptions, ServerAddress, SslMode};
 use crate::ports::store::StoreError;
 
 /// Makes TLS connections.
@@ -60,6 +60,7 @@ struct Verifier {
 impl Verifier {
     fn new(options: &PostgresOptions, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
         let root = match (options.ssl_mode, &options.root_certificate) {
+            _ if matches!(options.address, ServerAddress::Socket(_)) => None,
             (SslMode::Disable | SslMode::Prefer, _) | (SslMode::Require, None) => None,
             (SslMode::VerifyCa | SslMode::VerifyFull, None) => return Err("sslrootcert is not set".to_owned()),
             (SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull, Some(path)) => Some(path),

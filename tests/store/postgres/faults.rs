@@ -172,6 +172,38 @@ async fn database_without_own_tables_names_the_remedy() {
 }
 
 #[tokio::test]
+async fn user_that_looks_elsewhere_is_told_where_the_tables_are() {
+    let database = Database::satellite();
+    let options = database.options();
+    let look_in = |path: &str| {
+        let name = &database.name;
+        database.sql(&format!("ALTER DATABASE {name} SET search_path = {path}"));
+    };
+    let assert_misled = |refused: Option<StoreError>, wanted: &str| {
+        let told = refused.as_ref().map_or_else(String::new, StoreError::to_string);
+        let is_misled = matches!(&refused, Some(StoreError::Misled { schema, path, .. })
+            if schema == "public" && path == wanted);
+        assert!(is_misled && told.contains("ALTER ROLE"), "{told}");
+    };
+
+    for path in ["nowhere", "pg_catalog"] {
+        look_in(path);
+        assert_misled(administration::migrate(&options).await.err(), path);
+        assert_misled(PostgresStore::open(&options).await.err(), path);
+    }
+    look_in("pg_catalog, public");
+    assert_misled(administration::migrate(&options).await.err(), "pg_catalog, public");
+    database.sql("CREATE SCHEMA extra");
+    look_in("extra, public");
+    assert_eq!(administration::migrate(&options).await.unwrap(), 1);
+    PostgresStore::open(&options).await.unwrap();
+
+    database.sql("DROP TABLE public.rhnServer CASCADE");
+    let refused = PostgresStore::open(&options).await.err().expect("refused");
+    assert!(refused.to_string().contains("lacks table rhnserver"), "{refused}");
+}
+
+#[tokio::test]
 async fn tables_that_are_partly_lost_are_told_and_taken_away() {
     for lost in ["osa_run", "osa_schema"] {
         let database = Database::satellite();
