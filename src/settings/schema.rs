@@ -140,20 +140,20 @@ impl<T: SettingValue> Field for Option<T> {
 
 /// Declares a group of settings: struct, keys and reader from one text.
 ///
-/// `field: Type = default, Reload | Restart;` where `default` is `Some("text")` or `None`. A struct `with` other groups
-/// is the whole of a program's settings.
+/// `field: Type = default, Reload | Restart;` where `default` is `Some("text")` or `None`. A field with `#[cfg(…)]` exists in
+/// such builds only. A struct `with` other groups is the whole of a program's settings.
 macro_rules! settings {
     (
         $(#[doc = $group_doc:literal])+
         pub struct $name:ident in $prefix:literal {
-            $($(#[doc = $doc:literal])+ $field:ident : $type:ty = $default:expr, $apply:ident;)+
+            $($(#[doc = $doc:literal])+ $(#[cfg($only:meta)])? $field:ident : $type:ty = $default:expr, $apply:ident;)+
         }
         $(with { $($(#[doc = $sub_doc:literal])+ $sub:ident : $sub_type:ty,)+ })?
     ) => {
         $(#[doc = $group_doc])+
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct $name {
-            $($(#[doc = $doc])+ pub $field: $type,)+
+            $($(#[doc = $doc])+ $(#[cfg($only)])? pub $field: $type,)+
             $($($(#[doc = $sub_doc])+ pub $sub: $sub_type,)+)?
         }
 
@@ -162,7 +162,7 @@ macro_rules! settings {
                 $crate::settings::schema::Group {
                     prefix: $prefix,
                     doc: &[$($group_doc),+],
-                    keys: &[$($crate::settings::schema::Key {
+                    keys: &[$($(#[cfg($only)])? $crate::settings::schema::Key {
                         path: concat!($prefix, stringify!($field)),
                         default: $default,
                         required: <$type as $crate::settings::schema::Field>::REQUIRED,
@@ -181,7 +181,7 @@ macro_rules! settings {
                 values: &$crate::settings::layers::Values,
             ) -> Result<Self, $crate::settings::error::SettingsError> {
                 Ok(Self {
-                    $($field: values.read(concat!($prefix, stringify!($field)))?,)+
+                    $($(#[cfg($only)])? $field: values.read(concat!($prefix, stringify!($field)))?,)+
                     $($($sub: $crate::settings::schema::Schema::from_values(values)?,)+)?
                 })
             }

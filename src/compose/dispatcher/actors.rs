@@ -183,7 +183,7 @@ fn policy(push: &PushSettings, authority: Authority) -> PushPolicy {
         notify_threshold: push.notify_threshold.map(|limit| limit.get() as usize),
         slot_age: push.slot_age,
         pushes_per_second: push.pushes_per_second.map(std::num::NonZero::get),
-        pause_divisor: push.pause_divisor.get(),
+        pause_divisor: push.pauses_divided_by(),
     }
 }
 

@@ -27,7 +27,7 @@ pub struct DispatcherRowKeeper {
     jid: String,
     hostname: String,
     password: Secret,
-    /// What pauses are divided by: `push.pause_divisor`.
+    /// What pauses are divided by; 1, but in tests.
     pause_divisor: u32,
 }
 

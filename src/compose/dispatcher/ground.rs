@@ -210,7 +210,7 @@ async fn row(
     streams: &ServerConfig,
 ) -> Result<DispatcherRowKeeper, ServeError> {
     let (jid, hostname) = (dispatcher_jid(streams), settings.hostname.as_str());
-    let pause_divisor = settings.push.pause_divisor.get();
+    let pause_divisor = settings.push.pauses_divided_by();
     let outside = (&SystemClock as _, &OsEntropy as _);
     DispatcherRowKeeper::begin(Arc::clone(store), (jid, hostname), pause_divisor, outside).await
 }
