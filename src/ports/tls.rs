@@ -16,6 +16,8 @@ pub enum TlsFile {
     Key,
     /// The certificate authority to trust.
     Authority,
+    /// The authority of a Satellite's database.
+    DatabaseAuthority,
 }
 
 impl fmt::Display for TlsFile {
@@ -24,6 +26,7 @@ impl fmt::Display for TlsFile {
             Self::Certificate => "certificate",
             Self::Key => "private key",
             Self::Authority => "CA certificate",
+            Self::DatabaseAuthority => "CA certificate of the database (db_sslrootcert, postgres.root_certificate)",
         })
     }
 }

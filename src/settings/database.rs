@@ -1,9 +1,11 @@
 //! Which database the dispatcher works on, and how it gets there.
 
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use super::error::Unfit;
+use super::names::DomainName;
 use super::schema::settings;
 use super::value::{Given, SettingValue};
 use crate::domain::secret::Secret;
@@ -13,7 +15,7 @@ settings! {
     pub struct PostgresSettings in "postgres." {
         /// Host of the database: a name, an IP address, or the directory of its Unix socket. Without it: the Unix socket
         /// at its usual place.
-        host: Option<String> = None, Restart;
+        host: Option<DatabaseHost> = None, Restart;
         /// Its TCP port; part of the socket's name as well.
         port: NonZeroU16 = Some("5432"), Restart;
         /// Name of the database. Needed in a satellite deployment.
@@ -27,6 +29,31 @@ settings! {
         ssl_mode: SslMode = Some("prefer"), Restart;
         /// Certificates of the authorities that may sign the database's certificate, PEM.
         root_certificate: Option<PathBuf> = None, Restart;
+    }
+}
+
+/// Where the database is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatabaseHost {
+    /// In the directory of this Unix socket.
+    Socket(PathBuf),
+    /// At this host name or IP address.
+    Server(String),
+}
+
+impl SettingValue for DatabaseHost {
+    const ACCEPTED: &'static str = "a host name, an IP address or the directory of a Unix socket; the port has a key of its \
+        own (db_port, postgres.port)";
+
+    fn read(given: &Given) -> Result<Self, Unfit> {
+        let text = String::read(given).map_err(|_| Unfit::Form(Self::ACCEPTED))?;
+        if text.starts_with('/') {
+            return Ok(Self::Socket(PathBuf::from(text)));
+        }
+        match text.parse::<IpAddr>().is_ok() || DomainName::parse(&text).is_ok() {
+            true => Ok(Self::Server(text)),
+            false => Err(Unfit::Form(Self::ACCEPTED)),
+        }
     }
 }
 
@@ -61,6 +88,16 @@ pub enum SslMode {
     VerifyCa,
     /// Always, by a certificate of a known authority for this host.
     VerifyFull,
+}
+
+impl SslMode {
+    /// Whether the server must show a certificate of a known authority.
+    pub const fn wants_authority(self) -> bool {
+        match self {
+            Self::Disable | Self::Prefer | Self::Require => false,
+            Self::VerifyCa | Self::VerifyFull => true,
+        }
+    }
 }
 
 impl SettingValue for SslMode {

@@ -4,9 +4,9 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::database::{Deployment, PostgresSettings};
+use super::database::{DatabaseHost, Deployment, PostgresSettings};
 use super::error::{SettingsError, SettingsWarning};
-use super::layers::{ConfigFile, Layer, Values};
+use super::layers::{BUILT_IN, ConfigFile, Layer, Values};
 use super::legacy::places::Places;
 use super::legacy::satellite::{SatelliteReading, TOLD_NAME, ToldName};
 use super::legacy::satellite_keys::KEYS;
@@ -215,9 +215,13 @@ fn stacked(mut layers: Vec<Layer>, own_file: &str) -> Result<Values, SettingsErr
     Values::stack::<DispatcherSettings>(layers, own_file)
 }
 
-/// On a Satellite, what is missing belongs into its own file.
-fn in_rhn_conf(error: SettingsError, rhn_conf: Option<&Path>) -> SettingsError {
-    match (error, rhn_conf) {
+/// On a Satellite, what is missing belongs into its own file; one that is not used may be why it is missing.
+fn in_rhn_conf(error: SettingsError, rhn_conf: Option<&Path>, unused: Option<&Path>) -> SettingsError {
+    match (error, rhn_conf.or(unused)) {
+        (SettingsError::Missing { key, wanted, file }, Some(path)) if rhn_conf.is_none() => {
+            let file = format!("{file} ({} has no db_backend, so it is not used)", path.display());
+            SettingsError::Missing { key, file, wanted }
+        }
         (SettingsError::Missing { key, wanted, .. }, Some(path)) => {
             let legacy = KEYS.iter().find(|legacy| legacy.sets == key);
             let file = format!(
@@ -252,11 +256,12 @@ impl DispatcherSettings {
             mut warnings,
             told,
             rhn_conf,
+            unused,
         } = satellite;
         warnings.extend(unknown);
         let own = flags.config.as_deref().unwrap_or(Path::new(CONFIG_FILE));
         let name = own.display().to_string();
-        let located = |error| in_rhn_conf(error, rhn_conf.as_deref());
+        let located = |error| in_rhn_conf(error, rhn_conf.as_deref(), unused.as_deref());
         let layers = vec![
             Layer::defaults::<Self>(),
             layer,
@@ -267,6 +272,8 @@ impl DispatcherSettings {
         let values = stacked(layers, &name)?;
         let settings = Self::from_values(&values).map_err(located)?.resolved();
         settings.check(&name).map_err(located)?;
+        warnings.extend(unused.as_deref().and_then(|file| settings.unused(file, name, &values)));
+        warnings.extend(settings.no_password(&values));
         warnings.extend(told.and_then(|told| settings.other_name(told, &values)));
         Ok(Loaded {
             settings,
@@ -277,19 +284,47 @@ impl DispatcherSettings {
 
     /// Whether what only a satellite deployment needs is there.
     fn check(&self, file: &str) -> Result<(), SettingsError> {
+        let PostgresSettings {
+            name,
+            user,
+            ssl_mode,
+            root_certificate,
+            ..
+        } = &self.postgres;
         let needed = [
-            ("postgres.name", &self.postgres.name),
-            ("postgres.user", &self.postgres.user),
+            ("postgres.name", name.is_some(), "a text"),
+            ("postgres.user", user.is_some(), "a text"),
+            (
+                "postgres.root_certificate",
+                root_certificate.is_some() || !ssl_mode.wants_authority(),
+                "a path",
+            ),
         ];
-        let missing = needed.into_iter().find(|(_, value)| value.is_none());
+        let missing = needed.into_iter().find(|(_, is_there, _)| !is_there);
         match (self.deployment, missing) {
-            (Deployment::Satellite, Some((key, _))) => Err(SettingsError::Missing {
+            (Deployment::Satellite, Some((key, _, wanted))) => Err(SettingsError::Missing {
                 key,
                 file: file.to_owned(),
-                wanted: "a text",
+                wanted,
             }),
             (Deployment::Satellite | Deployment::Standalone, _) => Ok(()),
         }
+    }
+
+    /// That an `rhn.conf` is not used, unless our own configuration says that there is no Satellite.
+    fn unused(&self, rhn_conf: &Path, own: String, values: &Values) -> Option<SettingsWarning> {
+        let is_meant = self.deployment == Deployment::Standalone && values.origin("deployment") != BUILT_IN;
+        let file = rhn_conf.display().to_string();
+        (!is_meant).then_some(SettingsWarning::Unused { file, own })
+    }
+
+    /// What is odd about a database that is asked over the network.
+    fn no_password(&self, values: &Values) -> Option<SettingsWarning> {
+        let is_asked = self.deployment == Deployment::Satellite
+            && matches!(self.postgres.host, Some(DatabaseHost::Server(_)))
+            && self.postgres.password.is_none();
+        let origin = values.origin("postgres.host").to_owned();
+        is_asked.then_some(SettingsWarning::NoPassword { origin })
     }
 
     /// What is wrong if clients are told another name than this server has.

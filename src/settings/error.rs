@@ -122,6 +122,30 @@ pub enum SettingsWarning {
         /// File and line.
         origin: String,
     },
+    /// An `rhn.conf` that is not taken for that of a Satellite.
+    #[error(
+        "{file}: db_backend is not set, so nothing in this file is used; beside a Satellite set db_backend = postgresql, else deployment = \"standalone\" in {own}"
+    )]
+    Unused {
+        /// The file.
+        file: String,
+        /// Our own one.
+        own: String,
+    },
+    /// Quotes around a value, in a file that knows none. The value is not shown: it may be a password.
+    #[error("{origin}: the quotes around the value are part of it; remove them, unless they are meant")]
+    Quoted {
+        /// File, line and key.
+        origin: String,
+    },
+    /// A database behind the network is asked without a password.
+    #[error(
+        "{origin}: the database is asked over the network, and db_password (postgres.password) is not set; set it, unless the server trusts this host"
+    )]
+    NoPassword {
+        /// Where the host stands.
+        origin: String,
+    },
     /// The Satellite has no name to tell its clients, and registers none of them for push.
     #[error(
         "{file}: server.jabber_server is not set, so the Satellite enrols no client for push; set it to this server's full name in lower case, and restart its web server"

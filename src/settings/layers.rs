@@ -17,6 +17,9 @@ use super::value::{Given, Shape};
 /// Largest configuration file: the shipped ones have less than 20 KiB.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// The mark that some editors put before a text in UTF-8; no part of it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// What [`Entry::origin`] says of a built-in default.
 pub const BUILT_IN: &str = "default";
 
@@ -302,6 +305,9 @@ fn unreadable(path: &Path, source: io::Error) -> SettingsError {
 fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
     Ok(bytes)
 }
 

@@ -1,6 +1,6 @@
 //! What keeps a dispatcher from starting: one line with what, where and the remedy, an exit code, and nothing lost.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
@@ -10,13 +10,15 @@ use osa::host::clock::SystemClock;
 use osa::net::ca::{AuthorityFiles, issue_server};
 use osa::net::tls::ServerFiles;
 use osa::ports::clock::Clock;
+use rcgen::{CertificateParams, DnType, KeyPair};
 
 use crate::site::{Site, run};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Site {
-    fn serve_in_vain(&self) -> crate::site::Ended {
+    /// Starts it, to its end.
+    pub fn serve_in_vain(&self) -> crate::site::Ended {
         self.run(["serve", "-N"])
     }
 
@@ -109,6 +111,50 @@ fn certificate_for_another_name_is_refused() {
 
     site.serve_in_vain()
         .assert_failed(78, &["server.crt", "other.example.com", "localhost"]);
+}
+
+#[test]
+fn name_that_stands_in_a_certificate_twice_is_told_once() {
+    let site = Site::initialised();
+    let name = "other.example.com";
+    let mut params = CertificateParams::new(vec![name.to_owned(), name.to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    let key = KeyPair::generate().unwrap();
+    fs::write(
+        site.path("data/tls/server.crt"),
+        params.self_signed(&key).unwrap().pem(),
+    )
+    .unwrap();
+    fs::write(site.path("data/tls/server.key"), key.serialize_pem()).unwrap();
+
+    site.serve_in_vain()
+        .assert_failed(78, &["is for other.example.com, not for localhost"]);
+}
+
+#[test]
+fn what_every_user_can_read_or_replace_is_told() {
+    let site = Site::initialised();
+    let chmod = |file: &str, mode| fs::set_permissions(site.path(file), Permissions::from_mode(mode)).unwrap();
+    assert_eq!(site.run(["check-config"]).err, "");
+    chmod("data/tls/ca.key", 0o644);
+    chmod("data", 0o777);
+
+    let checked = site.run(["check-config"]);
+
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    let dispatcher = site.serve();
+    let log = fs::read_to_string(site.path("log")).unwrap();
+    for (told, lines) in [(&checked.err, 2), (&log, log.lines().count())] {
+        assert_eq!(told.lines().count(), lines, "{told}");
+        for words in [
+            "tls/ca.key holds a secret and can be read by every user (mode 0644)",
+            "data can be written by",
+        ] {
+            assert_eq!(told.matches(words).count(), 1, "{told}");
+        }
+    }
+    assert_eq!(log.matches("secret_exposed").count(), 2, "{log}");
+    assert!(dispatcher.stop().success());
 }
 
 #[test]

@@ -8,6 +8,8 @@ mod administrators_systems;
 #[cfg(feature = "dispatcher")]
 mod agents;
 #[cfg(feature = "dispatcher")]
+mod bad_databases;
+#[cfg(feature = "dispatcher")]
 mod bad_starts;
 #[cfg(feature = "dispatcher")]
 mod behind_http_proxy;

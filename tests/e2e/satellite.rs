@@ -37,6 +37,7 @@ impl Satellite {
     fn configure(&self, more: &str) {
         let text = format!("db_backend = postgresql\ndb_name = schema\ndb_user = rhn\ndb_password = hunter2\n{more}");
         fs::write(self.rhn_conf(), text).unwrap();
+        fs::set_permissions(self.rhn_conf(), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     fn run<const N: usize>(&self, arguments: [&str; N]) -> Ended {
@@ -170,6 +171,7 @@ fn rhn_conf_that_may_not_be_read_is_named_with_owner_mode_and_remedy() {
 fn certificate_that_may_not_be_read_is_named_with_owner_mode_and_remedy() {
     let satellite = Satellite::certified_for("localhost");
     let (mut command, mode) = unprivileged(&satellite.0.path(""));
+    fs::set_permissions(satellite.rhn_conf(), fs::Permissions::from_mode(0o644)).unwrap();
     let pem = satellite.0.path("credentials/server.pem");
     fs::set_permissions(&pem, fs::Permissions::from_mode(mode)).unwrap();
     command.env("CREDENTIALS_DIRECTORY", satellite.0.path("credentials"));

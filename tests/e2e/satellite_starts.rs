@@ -249,15 +249,25 @@ fn database_that_lets_nobody_in_is_one_line() {
     for (host, root, words) in [
         ("localhost", &root[1], ["no safe connection", "UnknownIssuer"]),
         ("127.0.0.1", &root[0], ["no safe connection", "127.0.0.1"]),
-        (
-            "localhost",
-            &"/nowhere.pem".to_owned(),
-            ["no safe connection", "/nowhere.pem"],
-        ),
     ] {
         satellite.configure(&[("db_host", host), ("db_ssl_enabled", "1"), ("db_sslrootcert", root)]);
         satellite.serve_in_vain().assert_failed(77, &words);
     }
+    satellite.configure(&[("db_password", "")]);
+    let refused = satellite.serve_in_vain();
+    assert_eq!(refused.code, Some(77), "{refused:?}");
+    let lines: Vec<&str> = refused.err.lines().collect();
+    let [warning, error] = lines[..] else {
+        panic!("{refused:?}")
+    };
+    assert!(
+        warning.contains("setting_questioned") && warning.contains("(db_host): the database"),
+        "{warning}"
+    );
+    assert!(
+        error.contains("it asks for a password, and db_password (postgres.password) is not set"),
+        "{error}"
+    );
 }
 
 #[test]

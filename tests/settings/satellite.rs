@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use osa::settings::Loaded;
-use osa::settings::database::{Deployment, SslMode};
+use osa::settings::database::{DatabaseHost, Deployment, SslMode};
 use osa::settings::dispatcher::{DispatcherFlags, DispatcherSettings};
 use osa::settings::error::SettingsError;
 use osa::settings::legacy::rhn_conf::RhnConf;
@@ -57,6 +57,18 @@ fn rhn_conf_alone_is_a_satellite() {
     let settings = &loaded.settings;
 
     assert_eq!(loaded.warnings, []);
+    let marked = load(
+        &format!(
+            "\u{feff}{}",
+            RHN_CONF.replace("# Satellite\nserver.satellite.http_proxy =\n", "")
+        ),
+        "\u{feff}[log]\n",
+    )
+    .expect("usable");
+    assert_eq!(
+        marked.settings, *settings,
+        "an editor's byte order mark is no part of the first line"
+    );
     assert_eq!(settings.deployment, Deployment::Satellite);
     assert_eq!(settings.hostname.as_str(), "sat.example");
     assert_eq!(
@@ -64,7 +76,7 @@ fn rhn_conf_alone_is_a_satellite() {
         (Some("schema"), Some("rhn"))
     );
     assert_eq!(
-        (settings.postgres.host.as_deref(), settings.postgres.port.get()),
+        (settings.postgres.host.as_ref(), settings.postgres.port.get()),
         (None, 5432)
     );
     assert_eq!(settings.postgres.ssl_mode, SslMode::Prefer);
@@ -130,8 +142,8 @@ fn every_key_is_mapped() {
 
     let postgres = &settings.postgres;
     assert_eq!(
-        (postgres.host.as_deref(), postgres.port.get()),
-        (Some("db.example"), 5433)
+        (postgres.host.as_ref(), postgres.port.get()),
+        (Some(&DatabaseHost::Server("db.example".to_owned())), 5433)
     );
     assert_eq!(
         (postgres.ssl_mode, postgres.root_certificate.as_deref()),
@@ -205,7 +217,8 @@ fn local_database_is_the_socket_and_checked_tls_has_a_usual_authority() {
 #[test]
 fn rhn_conf_of_a_proxy_is_none_of_ours() {
     let proxy = "proxy.rhn_parent = sat.example\nosa-dispatcher.nonsense = 1\n";
-    let loaded = load(proxy, "hostname = 'own.example'").expect("usable");
+    let own = "hostname = 'own.example'\ndeployment = 'standalone'";
+    let loaded = load(proxy, own).expect("usable");
 
     assert_eq!(loaded.settings.deployment, Deployment::Standalone);
     assert_eq!(loaded.settings.hostname.as_str(), "own.example");

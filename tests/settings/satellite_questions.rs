@@ -65,6 +65,12 @@ fn wrong_value_is_named_with_file_line_and_the_satellites_key() {
             "(osa-dispatcher.notify_threshold)",
         ),
         ("db_ssl_enabled = perhaps", "expected 0 or 1"),
+        (
+            "db_host = db.example:5432",
+            "the port has a key of its own (db_port, postgres.port)",
+        ),
+        ("db_host = \"db.example\"", "expected a host name, an IP address or"),
+        ("db_host = [::1]:5432", "(db_host): postgres.host"),
         ("db_port = 70000", "expected a whole number from 1 to 65535"),
         ("debug = -1", "expected a number from 0 to 255"),
         (
@@ -115,6 +121,77 @@ fn capitals_in_names_are_told() {
         warnings[0].contains("rhn.conf:13 (server.jabber_server): \"Sat.Example\" has capitals"),
         "{warnings:?}"
     );
+}
+
+#[test]
+fn file_that_is_not_used_is_told_and_named_by_the_error_it_causes() {
+    let without = RHN_CONF.replace("db_backend", "db_backened");
+
+    let loaded = load(&without, "hostname = 'own.example'").expect("usable");
+    let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].contains("rhn.conf: db_backend is not set, so nothing in this file is used")
+            && told[0].ends_with("osa.toml"),
+        "{told:?}"
+    );
+    let error = error(&without);
+    assert!(
+        error.starts_with("hostname is not set; set it in /")
+            && error.contains("osa.toml (/")
+            && error.contains("rhn.conf has no db_backend, so it is not used)"),
+        "{error}"
+    );
+    let own = "hostname = 'a.example'\ndeployment = 'satellite'\n[postgres]\nname = 'n'\nuser = 'u'\n";
+    let loaded = load(&without, own).expect("usable");
+    assert!(
+        matches!(&loaded.warnings[..], [SettingsWarning::Unused { .. }]),
+        "{:?}",
+        loaded.warnings
+    );
+}
+
+#[test]
+fn quotes_are_told_and_kept() {
+    let quoted = "db_name = 'schema'\ndb_password = \"s3cret\"\ndb_user = o'neil\n";
+
+    let warnings = warnings(quoted);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    for (warning, origin) in warnings
+        .iter()
+        .zip(["rhn.conf:13 (db_name)", "rhn.conf:14 (db_password)"])
+    {
+        assert!(
+            warning.contains(origin) && warning.contains("quotes") && !warning.contains("s3cret"),
+            "{warning}"
+        );
+    }
+    let settings = load(&format!("{RHN_CONF}{quoted}"), "").expect("usable").settings;
+    assert_eq!(settings.postgres.name.as_deref(), Some("'schema'"));
+}
+
+#[test]
+fn database_behind_the_network_without_a_password_is_told() {
+    let host = "db_host = 192.0.2.7\n";
+    assert_eq!(warnings(host), [""; 0]);
+    assert_eq!(warnings("db_password =\n"), [""; 0], "the Unix socket needs none");
+
+    let warnings = warnings(&format!("db_password =\n{host}"));
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].contains("rhn.conf:14 (db_host)")
+            && warnings[0].contains("db_password (postgres.password) is not set"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn checked_tls_needs_an_authority() {
+    let own = "hostname = 'a.example'\ndeployment = 'satellite'\n[postgres]\nname = 'n'\nuser = 'u'\nssl_mode = 'verify-ca'\n";
+
+    let error = load("", own).expect_err("nothing to check with").to_string();
+    assert!(error.starts_with("postgres.root_certificate is not set"), "{error}");
+    assert!(load("", &format!("{own}root_certificate = '/ca.pem'\n")).is_ok());
 }
 
 #[test]

@@ -88,7 +88,7 @@ async fn carry_out(settings: &DispatcherSettings, request: Request) -> Result<An
 
 async fn store(settings: &DispatcherSettings) -> Result<Arc<dyn Store>, CliError> {
     if settings.deployment == Deployment::Satellite {
-        return Ok(Arc::new(PostgresStore::open(&postgres_options(settings)).await?));
+        return Ok(Arc::new(PostgresStore::open(&postgres_options(settings)?).await?));
     }
     if !settings.database.exists() {
         return Err(CliError::NoDatabase(settings.database.clone()));

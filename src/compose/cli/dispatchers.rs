@@ -35,7 +35,7 @@ fn satellite(args: &PlainArgs) -> Result<(DispatcherSettings, PostgresOptions), 
     match settings.deployment {
         Deployment::Standalone => Err(CliError::NoRows),
         Deployment::Satellite => {
-            let options = postgres_options(&settings);
+            let options = postgres_options(&settings)?;
             Ok((settings, options))
         }
     }

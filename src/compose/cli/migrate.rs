@@ -38,7 +38,7 @@ pub fn migrate(args: &MigrateArgs) -> Done {
 }
 
 async fn perform(args: &MigrateArgs, settings: &DispatcherSettings) -> Result<Migrated, CliError> {
-    let options = &postgres_options(settings);
+    let options = &postgres_options(settings)?;
     let mut migrated = Migrated {
         database: options.label().to_string(),
         applied: 0,

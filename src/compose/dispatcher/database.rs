@@ -11,9 +11,11 @@ use tokio::sync::Notify;
 use super::ServeError;
 use super::database_watch::DatabaseWatch;
 use crate::domain::push::policy::Authority;
+use crate::net::tls::read_chain;
 use crate::ports::file_error::FileError;
 use crate::ports::store::Store;
-use crate::settings::database::{Deployment, PostgresSettings, SslMode};
+use crate::ports::tls::{TlsError, TlsFile};
+use crate::settings::database::{DatabaseHost, Deployment, PostgresSettings, SslMode};
 use crate::settings::dispatcher::DispatcherSettings;
 use crate::store::postgres::{self, PostgresOptions, PostgresStore, ServerAddress, Triggers};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
@@ -75,7 +77,8 @@ impl Database {
     }
 
     async fn satellites(settings: &DispatcherSettings) -> Result<Self, ServeError> {
-        let store = Arc::new(PostgresStore::open(&postgres_options(settings)).await?);
+        let options = postgres_options(settings).map_err(ServeError::Tls)?;
+        let store = Arc::new(PostgresStore::open(&options).await?);
         make_data_dir(&settings.data_dir)?;
         let triggers = store.triggers();
         tracing::info!(event = "satellite_database_opened", database = %store.label(), triggers = triggers.as_str());
@@ -109,10 +112,14 @@ fn make_data_dir(path: &Path) -> Result<(), FileError> {
 }
 
 /// The Satellite's database as the settings name it; they are known to have its name and role.
-pub fn postgres_options(settings: &DispatcherSettings) -> PostgresOptions {
+///
+/// # Errors
+/// The certificate of its authority is wanted, and cannot be used.
+pub fn postgres_options(settings: &DispatcherSettings) -> Result<PostgresOptions, TlsError> {
     let given = &settings.postgres;
+    check_authority(given)?;
     let (database, user) = (given.name.clone(), given.user.clone());
-    PostgresOptions {
+    Ok(PostgresOptions {
         port: given.port.get(),
         password: given.password.clone(),
         ssl_mode: match given.ssl_mode {
@@ -127,13 +134,23 @@ pub fn postgres_options(settings: &DispatcherSettings) -> PostgresOptions {
         notify_threshold: settings.push.notify_threshold.map(|limit| limit.get() as usize),
         slot_age: settings.push.slot_age,
         ..PostgresOptions::new(address(given), database.unwrap_or_default(), user.unwrap_or_default())
+    })
+}
+
+/// Read here, so that what is wrong with the file is told as with other certificates; Unix sockets have no TLS.
+fn check_authority(given: &PostgresSettings) -> Result<(), TlsError> {
+    match (&given.host, &given.root_certificate) {
+        (Some(DatabaseHost::Server(_)), Some(path)) if given.ssl_mode.wants_authority() => {
+            read_chain(TlsFile::DatabaseAuthority, path).map(drop)
+        }
+        _ => Ok(()),
     }
 }
 
 fn address(given: &PostgresSettings) -> ServerAddress {
     match &given.host {
-        Some(directory) if directory.starts_with('/') => ServerAddress::Socket(PathBuf::from(directory)),
-        Some(host) => ServerAddress::Host(host.clone()),
+        Some(DatabaseHost::Socket(directory)) => ServerAddress::Socket(directory.clone()),
+        Some(DatabaseHost::Server(host)) => ServerAddress::Host(host.clone()),
         None => {
             let name = format!(".s.PGSQL.{}", given.port);
             let is_there = |directory: &&str| Path::new(directory).join(&name).exists();

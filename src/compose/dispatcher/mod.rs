@@ -15,6 +15,7 @@ mod decoy;
 mod detach;
 mod dispatcher_row;
 mod error;
+mod exposure;
 mod ground;
 mod housekeeping;
 mod live;
@@ -35,6 +36,7 @@ use crate::telemetry::{FILTER_VARIABLE, Logging};
 
 pub use database::postgres_options;
 pub use error::ServeError;
+pub use exposure::exposures;
 
 /// Runs the dispatcher until it is told to stop; without `-N`, and unless a service manager started it, in the
 /// background.

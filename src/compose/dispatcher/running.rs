@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::ServeError;
 use super::actors::{Addresses, Threads};
 use super::database_watch::DatabaseWatch;
+use super::exposure::exposures;
 use super::ground::{Ground, local_addresses};
 use super::reload::Reloading;
 use crate::actors::poller::messages::{DescribeSystems, LookForChanges};
@@ -57,6 +58,9 @@ pub async fn run(start: Start) -> Result<(), ServeError> {
 
     let (addresses, threads) = (Addresses::vacant(), Threads::start());
     warn_of_short_descriptors(settings, ground.limits.connections);
+    for exposure in exposures(&start.loaded) {
+        tracing::warn!(event = "secret_exposed", exposure = %exposure);
+    }
     let (xmpp, certificates) = (local_addresses(&ground.xmpp), Arc::clone(&ground.tls));
     actix_rt::spawn(look_after_changes(ground.changes(), addresses.clone()));
     if let Some(watch) = ground.take_watch() {

@@ -30,7 +30,10 @@ fn unreadable(file: TlsFile, path: &Path, error: io::Error) -> TlsError {
 }
 
 /// All certificates of a PEM file, in order; at least one.
-pub(super) fn read_chain(file: TlsFile, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+///
+/// # Errors
+/// [`TlsError`]: the file cannot be read, or holds none.
+pub fn read_chain(file: TlsFile, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = read(file, path)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match chain {

@@ -19,6 +19,8 @@ use rustls::crypto::CryptoProvider;
 
 #[cfg(feature = "dispatcher")]
 pub(in crate::net) use certificate::holds_key;
+#[cfg(feature = "dispatcher")]
+pub use certificate::read_chain;
 pub use client::{ClientTls, client_tls};
 pub use failure::tls_failure;
 #[cfg(feature = "dispatcher")]

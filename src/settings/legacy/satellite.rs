@@ -39,6 +39,8 @@ pub struct SatelliteReading {
     pub warnings: Vec<SettingsWarning>,
     /// The Satellite's `rhn.conf`, if this is one.
     pub rhn_conf: Option<PathBuf>,
+    /// An `rhn.conf` without `db_backend`, in which nothing counts.
+    pub unused: Option<PathBuf>,
     /// The name that the Satellite tells its clients, and where it says so.
     pub told: Option<ToldName>,
 }
@@ -72,6 +74,7 @@ impl SatelliteFiles {
             result: SatelliteReading::default(),
         };
         if reading.found("db_backend", true)?.is_none() {
+            reading.result.unused = Some(PathBuf::from(name));
             return Ok(reading.result);
         }
         reading.result.rhn_conf = Some(PathBuf::from(name));
@@ -120,6 +123,10 @@ impl Reading {
         let Some(found) = self.found(key.name, key.from_defaults)? else {
             return Ok(());
         };
+        if is_quoted(&found.text) {
+            let origin = found.origin.clone();
+            self.result.warnings.push(SettingsWarning::Quoted { origin });
+        }
         match (key.read)(&found.text) {
             Ok(Some(text)) => self.push(key.sets, text, found.origin),
             Ok(None) => {}
@@ -195,6 +202,12 @@ impl Reading {
     fn push(&mut self, key: &str, text: String, origin: String) {
         self.result.layer.push(key, Given::Text(text), origin);
     }
+}
+
+/// Other programs of the Satellite take the quotes as part of the value, so its own passwords are right with them.
+fn is_quoted(text: &str) -> bool {
+    let is_within = |quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
+    is_within('"') || is_within('\'')
 }
 
 /// The file is read even where others have put bytes into it that are no text; our values must be.
