@@ -22,9 +22,11 @@ fn stop(mut scene: Scene) {
     let due = scene.schedule_before();
     scene.server.stop();
     scene.is_told("cannot be reached");
+    scene.is_told_by_commands(69, "cannot be reached");
     scene.run_ends();
     scene.agent_leaves();
     scene.agent_comes();
+    scene.row_is_told_to_be_old();
 
     scene.server.launch();
 
@@ -201,6 +203,7 @@ fn tables_that_are_lost_are_waited_for() {
     let due = scene.schedule_before();
     scene.drop_tables();
     scene.is_told("run osa-dispatcher migrate");
+    scene.is_told_by_commands(78, "run osa-dispatcher migrate");
     scene.agent_leaves();
 
     scene.make_tables();

@@ -171,6 +171,19 @@ impl Scene {
         assert!(state == "failing" || state == "stalled", "{state}");
     }
 
+    /// A command that needs the database ends with this code and one line that says this, as without a dispatcher.
+    pub fn is_told_by_commands(&self, code: i32, words: &str) {
+        self.beside.site.run(["explain", "one"]).assert_failed(code, &[words]);
+        self.beside.site.run(["accounts", "list"]).assert_failed(code, &[words]);
+    }
+
+    /// Returns when the log tells that the row could not be renewed.
+    pub fn row_is_told_to_be_old(&mut self) {
+        if self.said("dispatcher_row_failed") == 0 {
+            self.beside.log.wait_for("dispatcher_row_failed", "");
+        }
+    }
+
     /// Returns when it was tried again and failed so many times.
     pub fn fails_again(&mut self, times: usize) {
         for _ in 0..times {
@@ -241,6 +254,7 @@ impl Scene {
         assert_eq!(status["online"], online, "{status}");
         self.nobody_reconnected();
         self.little_was_said();
+        self.row_is_told_to_be_right();
     }
 
     /// What was due is carried out.
@@ -270,6 +284,13 @@ impl Scene {
         wait_until("its row says that it is there", || {
             self.query(&row) == "rhn-dispatcher-sat@localhost/superclient|localhost"
         });
+    }
+
+    /// As often as it was told to be wrong.
+    fn row_is_told_to_be_right(&mut self) {
+        while self.said("dispatcher_row_recovered") < self.said("dispatcher_row_failed") {
+            self.beside.log.wait_for("dispatcher_row_recovered", "");
+        }
     }
 
     fn nobody_reconnected(&mut self) {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::compose::cli::demo::DemoError;
 use crate::compose::console::answer::OutputError;
 use crate::compose::console::named_place::PlaceError;
-use crate::compose::control::envelope::Rejection;
+use crate::compose::control::envelope::{Rejection, RejectionKind};
 use crate::compose::dispatcher::ServeError;
 use crate::domain::dispatcher_rows::KeptRow;
 use crate::net::ca::CaError;
@@ -141,29 +141,9 @@ impl CliError {
     }
 }
 
-/// Exit code of a database's error.
+/// Exit code of a database's error: the same whether a dispatcher met it or this program.
 pub(in crate::compose) fn store(error: &StoreError) -> u8 {
-    match error {
-        StoreError::Locked(_)
-        | StoreError::InUse(_)
-        | StoreError::Saturated
-        | StoreError::Stalled { .. }
-        | StoreError::ReadOnly(_) => 75,
-        StoreError::Unreachable { .. } | StoreError::Satellites(_) => 69,
-        StoreError::Denied { .. } | StoreError::Unsafe { .. } => 77,
-        StoreError::NotSatellite { .. } | StoreError::Misled { .. } | StoreError::Unmigrated(_) => 78,
-        StoreError::Full(_) | StoreError::Io(_) => 74,
-        StoreError::Inaccessible { source, .. } => file(source),
-        StoreError::OutOfThreads(_) => 71,
-        StoreError::Damaged(_)
-        | StoreError::Empty(_)
-        | StoreError::StrangeLog { .. }
-        | StoreError::Newer { .. }
-        | StoreError::Incomplete { .. }
-        | StoreError::NotFound { .. } => 65,
-        StoreError::Exists { .. } => 73,
-        StoreError::WorkerPanicked | StoreError::Other { .. } => 70,
-    }
+    RejectionKind::from(error).exit_code()
 }
 
 /// Exit code of an error with certificates.

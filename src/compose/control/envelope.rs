@@ -1,5 +1,7 @@
 //! One line of JSON each way, with the version of the language.
 
+use std::io::ErrorKind;
+
 use serde::{Deserialize, Serialize};
 
 use super::answers::Answer;
@@ -55,12 +57,22 @@ pub enum RejectionKind {
     NotFound,
     /// What it would make exists.
     Exists,
-    /// The system is not connected, or does not answer; or no dispatcher runs.
+    /// The system is not connected, or does not answer; or no dispatcher runs; or no database.
     Unavailable,
     /// The dispatcher cannot at the moment.
     Busy,
-    /// No room is left.
-    Full,
+    /// A disk is full, or fails.
+    Io,
+    /// A file is not there.
+    NoInput,
+    /// The database does not let it in.
+    Denied,
+    /// The database is damaged, or of another version.
+    Damaged,
+    /// The database is not one that this program can use, or not yet.
+    Unconfigured,
+    /// The operating system refused.
+    System,
     /// The dispatcher's own fault.
     Internal,
 }
@@ -69,12 +81,16 @@ impl RejectionKind {
     /// Exit code of the command, by sysexits.
     pub const fn exit_code(self) -> u8 {
         match self {
-            Self::BadRequest | Self::NotFound => 65,
-            Self::Exists => 73,
+            Self::BadRequest | Self::NotFound | Self::Damaged => 65,
+            Self::NoInput => 66,
             Self::Unavailable => 69,
-            Self::Busy => 75,
-            Self::Full => 74,
             Self::Internal => 70,
+            Self::System => 71,
+            Self::Exists => 73,
+            Self::Io => 74,
+            Self::Busy => 75,
+            Self::Denied => 77,
+            Self::Unconfigured => 78,
         }
     }
 }
@@ -91,34 +107,41 @@ impl Rejection {
 
 impl From<StoreError> for Rejection {
     fn from(error: StoreError) -> Self {
-        let kind = match &error {
-            StoreError::NotFound { .. } => RejectionKind::NotFound,
-            StoreError::Exists { .. } => RejectionKind::Exists,
-            StoreError::Full(_) => RejectionKind::Full,
+        Self::new(RejectionKind::from(&error), error.to_string())
+    }
+}
+
+impl From<&StoreError> for RejectionKind {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::NotFound { .. } => Self::NotFound,
+            StoreError::Exists { .. } => Self::Exists,
+            StoreError::Full(_) | StoreError::Io(_) => Self::Io,
+            StoreError::Inaccessible { source, .. } => match source.kind() {
+                ErrorKind::NotFound => Self::NoInput,
+                ErrorKind::AlreadyExists => Self::Exists,
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Self::Denied,
+                // Not our enum.
+                _ => Self::Io,
+            },
             StoreError::Locked(_)
             | StoreError::Saturated
             | StoreError::InUse(_)
-            | StoreError::Unreachable { .. }
             | StoreError::Stalled { .. }
-            | StoreError::ReadOnly(_) => RejectionKind::Busy,
-            StoreError::Satellites(_) => RejectionKind::Unavailable,
-            StoreError::Io(_)
-            | StoreError::Inaccessible { .. }
-            | StoreError::OutOfThreads(_)
-            | StoreError::Damaged(_)
+            | StoreError::ReadOnly(_) => Self::Busy,
+            StoreError::Unreachable { .. } | StoreError::Satellites(_) => Self::Unavailable,
+            StoreError::Denied { .. } | StoreError::Unsafe { .. } => Self::Denied,
+            StoreError::NotSatellite { .. } | StoreError::Misled { .. } | StoreError::Unmigrated(_) => {
+                Self::Unconfigured
+            }
+            StoreError::Damaged(_)
             | StoreError::Empty(_)
             | StoreError::StrangeLog { .. }
             | StoreError::Newer { .. }
-            | StoreError::Denied { .. }
-            | StoreError::Unsafe { .. }
-            | StoreError::NotSatellite { .. }
-            | StoreError::Misled { .. }
-            | StoreError::Unmigrated(_)
-            | StoreError::Incomplete { .. }
-            | StoreError::WorkerPanicked
-            | StoreError::Other { .. } => RejectionKind::Internal,
-        };
-        Self::new(kind, error.to_string())
+            | StoreError::Incomplete { .. } => Self::Damaged,
+            StoreError::OutOfThreads(_) => Self::System,
+            StoreError::WorkerPanicked | StoreError::Other { .. } => Self::Internal,
+        }
     }
 }
 
@@ -192,7 +215,9 @@ fn to_json(line: &impl Serialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compose::cli::error::{self as codes, CliError};
     use crate::compose::control::requests::{ActionQuery, Schedule, Selection};
+    use crate::ports::store::DatabaseLabel;
 
     #[test]
     fn requests_survive_the_line() {
@@ -243,6 +268,36 @@ mod tests {
                 "{}",
                 String::from_utf8_lossy(line)
             );
+        }
+    }
+
+    #[test]
+    fn error_of_the_database_ends_a_command_alike_whoever_met_it() {
+        let database = DatabaseLabel::new("db.example:5432/rhnschema");
+        let reason = "x".to_owned();
+        let unreachable = StoreError::Unreachable {
+            database: database.clone(),
+            reason: reason.clone(),
+        };
+        let denied = StoreError::Denied {
+            database: database.clone(),
+            reason,
+        };
+        for (error, code) in [
+            (StoreError::Damaged(database.clone()), 65),
+            (unreachable, 69),
+            (StoreError::WorkerPanicked, 70),
+            (StoreError::Full(database.clone()), 74),
+            (StoreError::ReadOnly(database.clone()), 75),
+            (denied, 77),
+            (StoreError::Unmigrated(database.clone()), 78),
+        ] {
+            let words = error.to_string();
+            let directly = codes::store(&error);
+            let told = read_answer(&write_answer(Err(error.into()))).expect_err("an error");
+
+            assert_eq!((directly, told.kind.exit_code()), (code, code), "{words}");
+            assert_eq!(CliError::from(told).to_string(), words);
         }
     }
 

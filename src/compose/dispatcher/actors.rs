@@ -77,9 +77,9 @@ pub struct Adapters {
 
 /// The servers beside the push path.
 pub struct Services {
-    /// Who answers, or sees to it, that agents can register: the registration endpoint, or with a Satellite the row that
-    /// it tells them.
-    pub registration: Arc<dyn Service>,
+    /// Who answers agents that register: the registration endpoint; or with a Satellite, which answers them, who keeps the
+    /// row that it tells them. By what it is called.
+    pub registration: (&'static str, Arc<dyn Service>),
     /// The control socket.
     pub control: ControlServer,
     /// What is removed, and when.
@@ -129,6 +129,7 @@ pub fn start(
 ) -> (Addr<Supervisor>, oneshot::Receiver<GaveUp>) {
     let main = Arbiter::current();
     let push = threads.push.handle();
+    let (registration, who_registers) = services.registration;
     let specs = vec![
         router(addresses, push.clone()),
         poller(settings, &adapters, addresses, push),
@@ -139,7 +140,7 @@ pub fn start(
             threads,
             main.clone(),
         ),
-        endpoint("registration", services.registration, main.clone()),
+        endpoint(registration, who_registers, main.clone()),
         endpoint("control", Arc::new(services.control), main.clone()),
         endpoint("housekeeping", Arc::new(services.housekeeping), main),
     ];

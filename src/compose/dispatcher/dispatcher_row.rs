@@ -5,7 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ServeError;
 use crate::domain::dispatcher_rows::leftovers;
@@ -63,19 +63,23 @@ impl DispatcherRowKeeper {
             .await
     }
 
-    /// Goes on for as long as it is polled; a failure is said once.
+    /// Goes on for as long as it is polled; a failure is said once, and so is its end.
     async fn keep(&self) {
-        let mut is_failing = false;
+        let mut failing: Option<Instant> = None;
         loop {
-            let pause = if is_failing { RETRY } else { INTERVAL };
+            let pause = if failing.is_some() { RETRY } else { INTERVAL };
             tokio::time::sleep(pause / self.pause_divisor).await;
-            match self.check_in().await {
-                Ok(()) => is_failing = false,
-                Err(error) if !is_failing => {
-                    is_failing = true;
+            match (self.check_in().await, failing) {
+                (Ok(()), Some(since)) => {
+                    let seconds = since.elapsed().as_secs();
+                    tracing::warn!(event = "dispatcher_row_recovered", seconds);
+                    failing = None;
+                }
+                (Err(error), None) => {
+                    failing = Some(Instant::now());
                     tracing::warn!(event = "dispatcher_row_failed", error = %error);
                 }
-                Err(_) => {}
+                (Ok(()), None) | (Err(_), Some(_)) => {}
             }
         }
     }

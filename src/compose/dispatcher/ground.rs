@@ -170,10 +170,10 @@ impl Ground {
     }
 
     /// Where agents enrol: here, or with the Satellite, which only needs to know of us.
-    fn registration(&self, desk: &Desk, addresses: &Addresses) -> Arc<dyn Service> {
+    fn registration(&self, desk: &Desk, addresses: &Addresses) -> (&'static str, Arc<dyn Service>) {
         match &self.row {
-            Some(row) => Arc::new(row.clone()),
-            None => Arc::new(self.registration_endpoint(desk, addresses)),
+            Some(row) => ("dispatcher_row", Arc::new(row.clone())),
+            None => ("registration", Arc::new(self.registration_endpoint(desk, addresses))),
         }
     }
 
