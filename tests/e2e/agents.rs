@@ -28,7 +28,7 @@ exit \"$(cat \"$1/exit\" 2>/dev/null || echo 0)\"
 ";
 
 /// A process, killed if it is dropped before it ended.
-pub struct Process(Child);
+pub struct Process(pub Child);
 
 impl Process {
     pub fn signal(&self, signal: Signal) {
@@ -172,7 +172,7 @@ impl Home {
     }
 
     /// The environment that moves everything of an agent into its home.
-    fn environment(&self) -> Vec<(&'static str, OsString)> {
+    pub fn environment(&self) -> Vec<(&'static str, OsString)> {
         let path = |name: &str| self.path(name).into_os_string();
         vec![
             ("OSA_SYSTEMID", path("systemid")),

@@ -229,3 +229,55 @@ fn hundred_clones_with_one_account_all_become_pushable() {
     }
     assert_eq!(states(&site, action).len(), 100);
 }
+
+#[test]
+fn agent_takes_level_and_log_file_anew_at_sighup_and_says_what_is_wrong() {
+    // No dispatcher runs, so the agent has something to say.
+    let site = site_with_ports();
+    let home = Home::add(&site, "client");
+    let (log, moved, config) = (home.path("osad.log"), home.path("osad.log.1"), home.path("osad.toml"));
+    let settings = fs::read_to_string(&config).unwrap();
+    let configure = |level: &str| {
+        let text = format!("{settings}\n[log]\nlevel = \"{level}\"\nfile = {log:?}\n");
+        fs::write(&config, text).unwrap();
+    };
+    let said = || fs::read_to_string(&log).unwrap_or_default();
+    let wait_for = |words: &str| {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !said().contains(words) {
+            assert!(Instant::now() < end, "{words}: {}", said());
+            std::thread::yield_now();
+        }
+    };
+    configure("warn");
+    let mut command = crate::site::command(env!("CARGO_BIN_EXE_osad"));
+    command
+        .args(["run", "-N", "--config"])
+        .arg(&config)
+        .envs(home.environment());
+    let mut agent = crate::agents::Process(command.spawn().unwrap());
+    wait_for("event=");
+
+    fs::rename(&log, &moved).unwrap();
+    configure("info");
+    agent.signal(Signal::SIGHUP);
+    // Opened last.
+    let end = Instant::now() + Duration::from_secs(60);
+    while !log.exists() {
+        assert!(Instant::now() < end, "no new file");
+        std::thread::yield_now();
+    }
+    fs::write(&config, "no_such_key = 1\n").unwrap();
+    agent.signal(Signal::SIGHUP);
+    wait_for("settings_reload_failed");
+    agent.signal(Signal::SIGTERM);
+    assert!(agent.0.wait().unwrap().success());
+
+    assert!(
+        said().contains(" INFO ") && said().contains("agent_stopped"),
+        "{}",
+        said()
+    );
+    let before = fs::read_to_string(&moved).unwrap();
+    assert!(!before.contains(" INFO "), "{before}");
+}
