@@ -33,7 +33,7 @@ impl Inventory for PostgresStore {
         let name = name.to_owned();
         let mut rows = self
             .run(Access::Read, move |connection| {
-                let only = "AND s.name = ? ORDER BY s.id LIMIT 1";
+                let only = "AND s.name = ? ORDER BY s.id DESC LIMIT 1";
                 Box::pin(systems(connection, only, Some(name.clone())))
             })
             .await?;

@@ -262,6 +262,22 @@ async fn of_several_rows_with_one_jid_the_one_that_last_signed_lives_else_the_ne
 }
 
 #[tokio::test]
+async fn of_systems_with_one_name_the_newest_is_meant() {
+    let site = Site::satellite().await;
+    let secret = Secret::new("s");
+    site.add_system("web", &secret, at(0)).await.unwrap();
+    let anew = site.add_system("web", &secret, at(1)).await.unwrap();
+
+    let meant = site.system_by_name("web").await.unwrap();
+
+    assert_eq!(
+        meant.map(|system| system.id),
+        Some(anew),
+        "a profile that was registered anew"
+    );
+}
+
+#[tokio::test]
 async fn jid_is_found_wherever_it_moved() {
     let site = Site::satellite().await;
     let old = registered(&site, "old").await;
