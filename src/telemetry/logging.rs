@@ -36,6 +36,25 @@ pub enum LoggingError {
     Twice(#[from] TryInitError),
 }
 
+/// Whether a log file can be where the settings say, as far as that is seen without making it.
+///
+/// # Errors
+/// [`LoggingError::File`]: its directory is not there.
+pub fn check_place(settings: &LogSettings) -> Result<(), LoggingError> {
+    let Some(path) = &settings.file else { return Ok(()) };
+    let directory = path.parent().unwrap_or(path);
+    let found = directory.metadata().map(|found| found.is_dir());
+    let error = match found {
+        Ok(true) => return Ok(()),
+        Ok(false) => io::ErrorKind::NotADirectory.into(),
+        Err(error) => error,
+    };
+    Err(LoggingError::File {
+        path: path.clone(),
+        source: error,
+    })
+}
+
 impl LoggingError {
     /// Exit code of a program that ends with this error, by sysexits.
     pub const fn exit_code(&self) -> u8 {

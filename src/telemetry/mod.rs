@@ -4,4 +4,4 @@ mod log_file;
 mod logging;
 
 pub use log_file::LogFile;
-pub use logging::{FILTER_VARIABLE, Logging, LoggingError};
+pub use logging::{FILTER_VARIABLE, Logging, LoggingError, check_place};

@@ -213,6 +213,25 @@ fn port_that_is_taken_names_address_and_holder() {
 }
 
 #[test]
+fn log_file_without_a_directory_is_found_before_a_start() {
+    let site = Site::initialised();
+    site.configure("127.0.0.1:0", "[log]\nfile = \"/nonexistent/osa.log\"\n");
+    let words = ["/nonexistent/osa.log", "create its directory"];
+
+    site.run(["check-config"]).assert_failed(73, &words);
+    site.serve_in_vain().assert_failed(73, &words);
+    let osad = crate::site::command(env!("CARGO_BIN_EXE_osad"))
+        .args(["check-config", "--config", "/dev/null"])
+        .env("OSA_SERVER_URL", "https://localhost/X")
+        .env("OSA_LOG_FILE", "/nonexistent/osa.log")
+        .env("OSA_RUN_BESIDE_DISPATCHER", "true")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(osad.stderr).unwrap();
+    assert!(osad.status.code() == Some(73) && said.contains(words[0]), "{said}");
+}
+
+#[test]
 fn pid_file_that_cannot_be_made_is_named_with_its_flag() {
     let site = Site::initialised();
 

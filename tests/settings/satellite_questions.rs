@@ -71,6 +71,10 @@ fn wrong_value_is_named_with_file_line_and_the_satellites_key() {
         ),
         ("db_host = \"db.example\"", "expected a host name, an IP address or"),
         ("db_host = [::1]:5432", "(db_host): postgres.host"),
+        (
+            "db_backend = \"postgresql\"",
+            "this file has no quotes around values; remove them",
+        ),
         ("db_port = 70000", "expected a whole number from 1 to 65535"),
         ("debug = -1", "expected a number from 0 to 255"),
         (

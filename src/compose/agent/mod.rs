@@ -21,6 +21,7 @@ use crate::host::start_checks::{self, UnresolvableName};
 use crate::net::tls::client_tls;
 use crate::ports::clock::Clock;
 use crate::settings::agent::AgentSettings;
+use crate::telemetry::check_place;
 
 /// The program's name in what it says.
 const PROGRAM: &str = "osad";
@@ -82,6 +83,7 @@ fn check_config(args: &PlainArgs) -> Result<u8, AgentError> {
 /// What a start would find wrong, and what it would go on trying.
 fn check(settings: &AgentSettings) -> Result<(), AgentError> {
     start_checks::refuse_beside_dispatcher(&settings.dispatcher_marker, settings.run_beside_dispatcher)?;
+    check_place(&settings.log)?;
     client_tls(&settings.tls.ca, SystemClock.now())?;
     if let Some(error) = unresolvable(settings).into_iter().next() {
         return Err(error.into());

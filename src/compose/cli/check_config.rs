@@ -1,15 +1,17 @@
 //! `check-config`: what a start would object to, without starting.
 
 use super::arguments::PlainArgs;
+use super::error::CliError;
 use super::{Done, output};
 use crate::compose::console::values;
-use crate::compose::dispatcher::{all_server_files, exposures, postgres_options};
+use crate::compose::dispatcher::{ServeError, all_server_files, exposures, postgres_options};
 use crate::host::clock::SystemClock;
 use crate::net::tls::ServerTls;
 use crate::ports::clock::Clock;
-use crate::ports::tls::{Certificates, TlsError};
+use crate::ports::tls::Certificates;
 use crate::settings::database::Deployment;
 use crate::settings::dispatcher::DispatcherSettings;
+use crate::telemetry::check_place;
 
 pub fn check_config(args: &PlainArgs) -> Done {
     let loaded = DispatcherSettings::load(&args.config.flags(), std::env::vars())?;
@@ -26,11 +28,12 @@ pub fn check_config(args: &PlainArgs) -> Done {
             warnings.iter().for_each(output::remark);
         }
     }
-    Ok(checked.map(|_| 0)?)
+    checked.map(|_| 0)
 }
 
-/// Reads the certificates that a start would read.
-fn check(settings: &DispatcherSettings) -> Result<ServerTls, TlsError> {
+/// Looks for what a start would read and write.
+fn check(settings: &DispatcherSettings) -> Result<ServerTls, CliError> {
+    check_place(&settings.log).map_err(ServeError::from)?;
     let tls = ServerTls::load_all(all_server_files(settings), SystemClock.now())?;
     if settings.deployment == Deployment::Satellite {
         postgres_options(settings)?;

@@ -130,6 +130,7 @@ impl Reading {
         match (key.read)(&found.text) {
             Ok(Some(text)) => self.push(key.sets, text, found.origin),
             Ok(None) => {}
+            Err(_) if is_quoted(&found.text) => return Err(wrong(key, &found, &Unusable::Quoted)),
             Err(wanted) => return Err(wrong(key, &found, &wanted)),
         }
         Ok(())

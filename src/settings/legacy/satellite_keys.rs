@@ -26,6 +26,9 @@ pub enum Unusable {
         "only postgresql is supported; leave this Satellite to the dispatcher it came with, or name another configuration with --config"
     )]
     Backend,
+    /// Something else, in quotes.
+    #[error("this file has no quotes around values; remove them")]
+    Quoted,
     /// Not a whole number of seconds.
     #[error("expected a whole number of seconds from 1 on")]
     Seconds,
