@@ -82,3 +82,5 @@ mod satellite_sessions;
 mod satellite_starts;
 #[cfg(feature = "dispatcher")]
 mod site;
+#[cfg(feature = "dispatcher")]
+mod slow_socket;

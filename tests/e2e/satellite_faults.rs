@@ -2,9 +2,11 @@
 //! people are told, once.
 
 use std::process::Command;
+use std::time::Duration;
 
 use crate::private_server::PrivateServer;
 use crate::satellite_scene::{LOOKING, Scene, TOLD, outlast_deadlines};
+use crate::slow_socket::SlowSocket;
 
 /// A scene on a server's Unix socket.
 fn scene(how: (&[&str], &str)) -> Scene {
@@ -210,4 +212,35 @@ fn tables_that_are_lost_are_waited_for() {
 
     scene.is_well_again(&due, &[]);
     assert_eq!(scene.said("node_renewed"), 1);
+}
+
+/// Everything takes many times as long as it does, and nothing so long that it is given up.
+fn slowness(how: (&[&str], &str)) {
+    let server = PrivateServer::start(&[]);
+    let slow = SlowSocket::to(&server.database("satellite"));
+    let mut scene = Scene::begin(server, &slow.host(), how);
+    slow.delay(Duration::from_millis(15));
+    let under_way = scene.run_under_way();
+    let due = scene.schedule_before();
+    let more: Vec<i64> = (0..5).map(|_| scene.schedule("current_timestamp")).collect();
+    scene.agent_leaves();
+    scene.agent_comes_in();
+    scene.run_ends();
+
+    scene.is_well(&due, &[more.as_slice(), &[under_way]].concat());
+
+    scene.runs_are_counted();
+    let later = scene.schedule_before();
+    slow.delay(Duration::ZERO);
+    scene.is_done(&later);
+}
+
+#[test]
+fn slow_server_delays_and_loses_nothing_by_looking() {
+    slowness(LOOKING);
+}
+
+#[test]
+fn slow_server_delays_and_loses_nothing_with_triggers() {
+    slowness(TOLD);
 }

@@ -214,6 +214,11 @@ impl Scene {
         self.leaving.take().unwrap().interrupt();
     }
 
+    /// An agent comes, and may have to wait.
+    pub fn agent_comes_in(&mut self) {
+        self.come = Some(ExistingAgent::start(self.coming.clone()));
+    }
+
     /// While the database fails, an agent comes, again and again; said once.
     pub fn agent_comes(&mut self) {
         let mut agent = ExistingAgent::start(self.coming.clone());
@@ -226,12 +231,19 @@ impl Scene {
         assert_eq!(lines.count(), 1, "{loud}");
     }
 
-    /// After the fault: nothing was lost, everything is as it should be, and pushes go on.
+    /// After the fault: it is over, and all is well.
     pub fn is_well_again(&mut self, due: &Due, meanwhile: &[i64]) {
         // It may have been quicker than this thread.
         if self.said("store_recovered") == 0 {
             self.beside.log.wait_for("store_recovered", "");
         }
+        self.is_well(due, meanwhile);
+        self.little_was_said();
+        self.row_is_told_to_be_right();
+    }
+
+    /// Nothing was lost, everything is as it should be, and pushes go on.
+    pub fn is_well(&mut self, due: &Due, meanwhile: &[i64]) {
         self.is_done(due);
         meanwhile.iter().for_each(|action| self.is_carried_out(*action));
         self.is_settled();
@@ -253,8 +265,6 @@ impl Scene {
         let online = STAYING.len() + usize::from(self.come.is_some());
         assert_eq!(status["online"], online, "{status}");
         self.nobody_reconnected();
-        self.little_was_said();
-        self.row_is_told_to_be_right();
     }
 
     /// What was due is carried out.
