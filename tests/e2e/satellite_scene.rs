@@ -197,10 +197,15 @@ impl Scene {
         serde_json::from_str(&out).unwrap()
     }
 
-    /// The dispatcher's own tables are lost.
+    /// The dispatcher's own tables are lost. It may have locked them in another order; then one of the two is told to try
+    /// again.
     pub fn drop_tables(&self) {
         let tables = include_str!("../../migrations/postgres/0001_push_lifecycle/down.sql");
-        self.beside.database.sql(&format!("{tables}; DROP TABLE osa_schema"));
+        let text = format!("{tables}; DROP TABLE IF EXISTS osa_schema");
+        wait_until("the tables are dropped", || {
+            let dropped = self.beside.database.psql().arg("-c").arg(&text).output();
+            dropped.unwrap().status.success()
+        });
     }
 
     /// They are made anew.
