@@ -115,8 +115,8 @@ settings! {
         /// How often an action whose check fails is tried before it counts as failed.
         max_tries: NonZeroU32 = Some("5"), Restart;
         /// For tests of whole deployments, which use debug builds: what the pauses between requests that are no settings
-        /// (15 s, 60 s, 15 min and 30 min of the push life cycle), and between renewals of the dispatcher's row beside a
-        /// Satellite (60 s), are divided by.
+        /// (15 s, 30 s, 60 s, 15 min and 30 min of the push life cycle), and between renewals of the dispatcher's row
+        /// beside a Satellite (60 s), are divided by.
         #[cfg(debug_assertions)]
         pause_divisor: NonZeroU32 = Some("1"), Restart;
         /// How long finished requests and runs are kept for `actions` and `status`.

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::ServeError;
 use super::database_watch::DatabaseWatch;
-use crate::domain::push::policy::Authority;
+use crate::domain::push::policy::{Authority, EXISTING_SLOT};
 use crate::net::tls::read_chain;
 use crate::ports::file_error::FileError;
 use crate::ports::store::Store;
@@ -133,6 +133,7 @@ pub fn postgres_options(settings: &DispatcherSettings) -> Result<PostgresOptions
         entitlements: settings.push.entitlements.clone().unwrap_or_default(),
         notify_threshold: settings.push.notify_threshold.map(|limit| limit.get() as usize),
         slot_age: settings.push.slot_age,
+        answer_slot: EXISTING_SLOT / settings.push.pauses_divided_by(),
         ..PostgresOptions::new(address(given), database.unwrap_or_default(), user.unwrap_or_default())
     })
 }

@@ -38,7 +38,6 @@ mod watch;
 mod work;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use diesel_async::AsyncPgConnection;
 use tokio::sync::Notify;
@@ -51,6 +50,7 @@ use self::listen::Ear;
 use self::migrations::Schema;
 use self::node::Node;
 use self::pool::{Access, Pool, Work};
+use self::slots::Slots;
 use self::watch::Watch;
 use crate::domain::ids::Incarnation;
 use crate::ports::store::{DatabaseLabel, StoreError};
@@ -61,8 +61,8 @@ pub use options::{PORT, PostgresOptions, ServerAddress, SslMode};
 pub struct PostgresStore {
     pool: Pool,
     catalog: Arc<Catalog>,
-    notify_threshold: Option<usize>,
-    slot_age: Duration,
+    /// `None` is unlimited.
+    slots: Option<Slots>,
     watch: Mutex<Watch>,
     /// This start of this node, once it has begun.
     node: Mutex<Option<Node>>,
@@ -89,8 +89,11 @@ impl PostgresStore {
         Ok(Self {
             pool,
             catalog: Arc::new(catalog),
-            notify_threshold: options.notify_threshold,
-            slot_age: options.slot_age,
+            slots: options.notify_threshold.map(|threshold| Slots {
+                threshold,
+                age: options.slot_age,
+                after_answer: options.answer_slot,
+            }),
             watch: Mutex::new(Watch::starting_at(newest)),
             node: Mutex::default(),
             ear,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::domain::push::policy::Policy;
+use crate::domain::push::policy::{EXISTING_SLOT, Policy};
 use crate::domain::secret::Secret;
 use crate::ports::store::DatabaseLabel;
 
@@ -68,6 +68,8 @@ pub struct PostgresOptions {
     pub notify_threshold: Option<usize>,
     /// How long a system counts as working at most.
     pub slot_age: Duration,
+    /// How long an existing agent counts as working after its answer, whatever it does.
+    pub answer_slot: Duration,
 }
 
 impl PostgresOptions {
@@ -86,6 +88,7 @@ impl PostgresOptions {
             entitlements: Vec::new(),
             notify_threshold: None,
             slot_age: Policy::default().slot_age,
+            answer_slot: EXISTING_SLOT,
         }
     }
 

@@ -133,7 +133,7 @@ impl PushStore for PostgresStore {
         lease_until: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<ClaimOutcome>, StoreError> {
-        let (claims, threshold, slot_age) = (claims.to_vec(), self.notify_threshold, self.slot_age);
+        let (claims, slots) = (claims.to_vec(), self.slots);
         let lease = Lease {
             node: self.own_number(),
             until: lease_until,
@@ -143,8 +143,8 @@ impl PushStore for PostgresStore {
         self.run(Access::WriteLoosely, move |connection| {
             let claims = claims.clone();
             Box::pin(async move {
-                let free = match threshold {
-                    Some(threshold) => Some(slots::free_slots(connection, threshold, slot_age, now).await?),
+                let free = match slots {
+                    Some(slots) => Some(slots::free_slots(connection, slots, now).await?),
                     None => None,
                 };
                 claim::claim(connection, &claims, lease, free).await

@@ -10,22 +10,30 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use super::failure::Failure;
 use super::migrations::CLAIM_LOCK;
 use super::statement::statement;
-use crate::domain::push::policy::EXISTING_SLOT;
 use crate::domain::time::Timestamp;
 
-/// Serialises the claims of all nodes until the end of the transaction; how many slots of `threshold` are free. A system
-/// counts for `slot_age` at most.
+/// What is counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slots {
+    /// Systems that may work at once.
+    pub(super) threshold: usize,
+    /// How long one counts at most.
+    pub(super) age: Duration,
+    /// How long an existing agent counts after its answer.
+    pub(super) after_answer: Duration,
+}
+
+/// Serialises the claims of all nodes until the end of the transaction; how many slots are free.
 pub(super) async fn free_slots(
     connection: &mut AsyncPgConnection,
-    threshold: usize,
-    slot_age: Duration,
+    slots: Slots,
     now: Timestamp,
 ) -> Result<usize, Failure> {
     statement::<()>("SELECT pg_advisory_xact_lock(?)")
         .bind(CLAIM_LOCK)
         .execute(connection)
         .await?;
-    let oldest = now - slot_age;
+    let oldest = now - slots.age;
     let (used,) = statement::<(BigInt,)>(
         "SELECT count(*) FROM ( \
            SELECT r.server_id FROM osa_request r WHERE r.ended_at IS NULL AND r.claimed_at > ? \
@@ -40,9 +48,11 @@ pub(super) async fn free_slots(
     )
     .bind(oldest)
     .bind(now)
-    .bind(now - EXISTING_SLOT)
+    .bind(now - slots.after_answer)
     .bind(oldest)
     .get_result::<(i64,)>(connection)
     .await?;
-    Ok(threshold.saturating_sub(usize::try_from(used).unwrap_or(usize::MAX)))
+    Ok(slots
+        .threshold
+        .saturating_sub(usize::try_from(used).unwrap_or(usize::MAX)))
 }
