@@ -1,9 +1,15 @@
 //! A database in memory that follows the contract of the ports, with late commits.
 
+// Said in full: another program of tests reads this file by its path.
+#[path = "store/rows.rs"]
+mod rows;
+
+pub use rows::{Action, Request, Status, SystemRow};
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use osa::domain::ids::{ActionId, ClientName, RequestNumber, RunId, SystemId};
-use osa::domain::push::action::{ActionKind, ActionVersion, CoveredAction, PendingAction, Progress, SystemWork};
+use osa::domain::push::action::{CoveredAction, PendingAction, Progress, SystemWork};
 use osa::domain::push::agenda::{Operation, Outcome};
 use osa::domain::push::changes::Changes;
 use osa::domain::push::client::{Client, RunReport};
@@ -14,62 +20,6 @@ use osa::domain::time::Timestamp;
 use osa::protocol::osa::dispatcher_talk::Question;
 
 pub const TRIES: u32 = 5;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    Queued,
-    PickedUp(Timestamp),
-    Completed,
-    Failed,
-    Cancelled,
-}
-
-#[derive(Clone, Debug)]
-pub struct Action {
-    pub system: SystemId,
-    pub row: i64,
-    pub earliest: Timestamp,
-    pub kind: ActionKind,
-    pub status: Status,
-    pub tries: u32,
-    /// When the present version became visible.
-    pub committed: Timestamp,
-    pub prerequisite: Option<ActionId>,
-}
-
-impl Action {
-    pub fn version(&self) -> ActionVersion {
-        ActionVersion {
-            row: self.row,
-            earliest: self.earliest,
-        }
-    }
-
-    pub fn is_pending(&self) -> bool {
-        matches!(self.status, Status::Queued | Status::PickedUp(_))
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct Request {
-    pub state: Option<RequestState>,
-    pub ended_by_loss: bool,
-    pub claimed: Timestamp,
-    pub since: Timestamp,
-    pub lease_until: Timestamp,
-    pub covers: Vec<CoveredAction>,
-}
-
-#[derive(Debug, Default)]
-pub struct SystemRow {
-    pub key: u64,
-    pub announced: bool,
-    pub online: bool,
-    pub last_number: RequestNumber,
-    pub requests: BTreeMap<RequestNumber, Request>,
-    pub last_change: Option<Timestamp>,
-    pub gone: bool,
-}
 
 pub struct MemStore {
     pub authority: Authority,
@@ -374,37 +324,5 @@ pub fn registration(system: SystemId, key: u64) -> Client {
         shared_key: Secret::new(format!("{:020x}{key:020x}", system.0 ^ 0x5eed)),
         jid: jid(system),
         announced: false,
-    }
-}
-
-impl SystemRow {
-    fn advance(&mut self, number: RequestNumber, state: RequestState, at: Timestamp) {
-        if let Some(request) = self.requests.get_mut(&number).filter(|request| request.state.is_some()) {
-            request.state = Some(state);
-            request.since = at;
-        }
-    }
-
-    fn end(&mut self, number: RequestNumber, at: Timestamp) {
-        if let Some(request) = self.requests.get_mut(&number) {
-            request.state = None;
-            request.since = at;
-        }
-    }
-
-    fn lose(&mut self, number: RequestNumber, at: Timestamp) {
-        if let Some(request) = self.requests.get_mut(&number) {
-            request.lose(at);
-        }
-    }
-}
-
-impl Request {
-    fn lose(&mut self, at: Timestamp) {
-        if self.state.is_some() {
-            self.state = None;
-            self.ended_by_loss = true;
-            self.since = at;
-        }
     }
 }

@@ -15,7 +15,7 @@ use osa::store::postgres::{PORT, PostgresOptions, ServerAddress};
 
 /// The role that owns everything.
 pub const OWNER: &str = "osa_owner";
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// Where PostgreSQL's programs are: the newest version's.
 pub fn programs() -> PathBuf {

@@ -13,8 +13,8 @@ use super::site::{Satellite, Site};
 use crate::contract::{at, granted, number, push_record, record, registered};
 
 const DEADLINE: Duration = Duration::from_millis(1_500);
-/// What the runtime may add.
-const MARGIN: Duration = Duration::from_millis(1_500);
+/// What a busy machine may add. A use case without a deadline would never end.
+const MARGIN: Duration = Duration::from_secs(60);
 
 async fn site(server: &PrivateServer) -> Site {
     let database = server.database("satellite");

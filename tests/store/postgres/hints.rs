@@ -16,7 +16,7 @@ use super::site::{Satellite, Site};
 use crate::contract::{at, granted, number, record, registered, scheduled};
 
 /// Longer than anything takes on a busy machine, and shorter than the sweep rests in these tests.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// With triggers, and a listener that has begun.
 async fn site_with_triggers(database: Database) -> Site {

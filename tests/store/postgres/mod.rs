@@ -8,6 +8,7 @@ mod grants;
 mod hints;
 mod neighbours;
 mod notify;
+mod ports;
 #[expect(dead_code, reason = "shared with the end-to-end tests")]
 mod private_server;
 mod satellite;

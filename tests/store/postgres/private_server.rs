@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::cluster::{Database, OWNER, as_server, must, programs, server_account, server_program, shared, wait_until};
 use super::disk::Disk;
+use super::ports::free_port;
 
 /// A server of one test's own.
 pub struct PrivateServer {
@@ -45,16 +46,14 @@ impl PrivateServer {
         if let Some((uid, gid)) = server_account() {
             std::os::unix::fs::chown(directory.path(), Some(uid), Some(gid)).unwrap();
         }
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let mut server = Self {
             disk,
             directory,
             data: "data",
             process: None,
-            port: free.local_addr().unwrap().port(),
+            port: free_port(),
             extra: extra.iter().map(|&argument| argument.to_owned()).collect(),
         };
-        drop(free);
         server.launch();
         let database = server.database("satellite");
         must(database.program("createdb").arg("satellite"));

@@ -69,7 +69,7 @@ pub struct Listener {
 
 impl Listener {
     pub async fn next(&mut self) -> String {
-        let next = tokio::time::timeout(Duration::from_secs(60), self.payloads.recv());
+        let next = tokio::time::timeout(Duration::from_secs(240), self.payloads.recv());
         next.await.unwrap().unwrap()
     }
 }
