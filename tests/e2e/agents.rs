@@ -3,21 +3,18 @@
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::site::{Site, command};
-
-/// Longer than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+use crate::ports::free_port;
+use crate::site::{PATIENCE, Site, command};
 
 /// Writes down when it starts and ends, and waits at a gate in between if there is one.
 const CHECK: &str = "#!/bin/sh
@@ -104,7 +101,7 @@ impl Logged {
 
     /// Waits until it ends by itself; its exit code, and the last line it wrote.
     pub fn end(&mut self) -> (Option<i32>, String) {
-        let mut last = Value::Null;
+        let mut last = self.seen.last().cloned().unwrap_or_default();
         // The pipe ends with the process.
         while let Ok(record) = self.log.recv_timeout(PATIENCE) {
             last = record;
@@ -130,16 +127,21 @@ impl Logged {
 
     /// Returns at the next record of this event that contains these words.
     pub fn wait_for(&mut self, event: &str, words: &str) -> Value {
+        self.wait_unless_ended(event, words).unwrap_or_else(|| {
+            let tail: Vec<String> = self.seen.iter().rev().take(30).rev().map(Value::to_string).collect();
+            panic!("no {event} {words}; the log ends with\n{}", tail.join("\n"));
+        })
+    }
+
+    /// The same; nothing if the dispatcher ended before.
+    pub fn wait_unless_ended(&mut self, event: &str, words: &str) -> Option<Value> {
         let end = Instant::now() + PATIENCE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let Ok(record) = self.log.recv_timeout(left) else {
-                let tail: Vec<String> = self.seen.iter().rev().take(30).rev().map(Value::to_string).collect();
-                panic!("no {event} {words}; the log ends with\n{}", tail.join("\n"));
-            };
+            let record = self.log.recv_timeout(left).ok()?;
             self.seen.push(record.clone());
             if record["event"] == event && record.to_string().contains(words) {
-                return record;
+                return Some(record);
             }
         }
     }
@@ -254,19 +256,6 @@ pub fn site_with_ports() -> Site {
     let ended = site.run(["init"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     site
-}
-
-/// Nobody else asks for it in the moment until the dispatcher takes it, most likely: it is not one that the system
-/// gives to whoever connects or asks for any.
-pub fn free_port() -> u16 {
-    loop {
-        let mut random = [0; 2];
-        getrandom::fill(&mut random).unwrap();
-        let port = 10_240 + u16::from_ne_bytes(random) % 22_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// Schedules an action for these systems; its number.

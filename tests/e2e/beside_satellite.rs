@@ -1,21 +1,20 @@
 //! A dispatcher on a Satellite's database; the Satellite is played by SQL.
-#![expect(clippy::disallowed_methods, reason = "what is waited for happens in other processes")]
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use osa::domain::ids::SystemId;
 use osa::domain::secret::Secret;
 use osa::protocol::systemid::{Profile, mint};
 
-use crate::agents::{Home, Logged, free_port, states};
+use crate::agents::{Home, Logged, states};
 use crate::cluster::{Database, OWNER};
-use crate::deployment::{Deployment, HURRY};
+use crate::deployment::{Deployment, HURRY, USUAL, pace};
 use crate::existing::{Credentials, Event, ExistingAgent, Identity};
 use crate::existing_agents::{answered, pushable, wait_until};
+use crate::ports::free_port;
 use crate::satellite_httpd;
 use crate::site::Site;
 
@@ -41,11 +40,11 @@ fn configured_with(database: &Database, host: &str, push: &str, hurry: u32) -> (
     let site = Site::initialised();
     let xmpp = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let (data, name, port) = (site.path("data"), &database.name, database.port);
-    let lease = 60_000 / hurry;
+    let pace = pace(hurry, push);
     let text = format!(
         "hostname = \"localhost\"\ndata_dir = {data:?}\ndeployment = \"satellite\"\n\
          [postgres]\nhost = {host:?}\nport = {port}\nname = {name:?}\nuser = {OWNER:?}\n[xmpp]\nlisten = [\"{xmpp}\"]\n\
-         [push]\npause_divisor = {hurry}\nlease = \"{lease}ms\"\n{push}\n"
+         [push]\n{pace}"
     );
     fs::write(site.config(), text).unwrap();
     (site, xmpp)
@@ -54,7 +53,7 @@ fn configured_with(database: &Database, host: &str, push: &str, hurry: u32) -> (
 impl BesideSatellite {
     /// Looks at the database ten times a second.
     pub fn usual() -> Self {
-        Self::start(&["migrate"], "poll_interval = \"100ms\"")
+        Self::start(&["migrate"], USUAL)
     }
 
     pub fn start(migrate: &[&str], push: &str) -> Self {
@@ -91,6 +90,11 @@ impl BesideSatellite {
             https,
             hurry,
         }
+    }
+
+    /// However slow its dispatcher is, its agents are in a hurry.
+    pub fn with_quick_agents(self) -> Self {
+        Self { hurry: HURRY, ..self }
     }
 
     pub fn id(&self, system: &str) -> String {
@@ -234,8 +238,7 @@ fn action_is_carried_out(mut beside: BesideSatellite) {
 
     wait_until("it is completed", || beside.is_completed(action));
     assert_eq!(beside.states(action), ["completed"]);
-    std::thread::sleep(Duration::from_secs(180) / HURRY);
-    assert_eq!(agent.count(answered), 1, "{:?}", agent.events());
+    beside.becomes_quiet(&["client"]);
     agent.interrupt();
     beside.log.wait_for("step_recorded", "Online(false)");
     wait_until("it is shown as offline", || beside.state("client") == "offline");

@@ -5,12 +5,12 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::site::{Dispatcher, Site};
+use crate::site::{Dispatcher, PATIENCE, Site};
 
 fn names(list: &serde_json::Value) -> Vec<&str> {
     list.as_array()
@@ -293,7 +293,7 @@ fn dispatcher_in_the_background_is_ready_when_its_starter_ends() {
     let pid = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
     assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap().to_str(), Some("/"));
     kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     while fs::metadata(&pid_file).is_ok() {
         assert!(Instant::now() < deadline, "it does not end");
         std::thread::yield_now();

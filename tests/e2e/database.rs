@@ -47,7 +47,6 @@ fn log_of_a_replaced_database_is_set_aside_and_not_copied_into_the_new_one() {
     schedule(&site, 20);
 
     fs::rename(&backup, site.path("data/osa.sqlite3")).unwrap();
-    schedule(&site, 2);
     let (code, _) = dispatcher.end();
 
     assert_eq!(code, Some(75));

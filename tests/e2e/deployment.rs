@@ -5,8 +5,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use crate::agents::{Logged, free_port, schedule, states};
+use osa::compose::time::Time;
+use osa::domain::time::Timestamp;
+use serde_json::Value;
+
+use crate::agents::{Logged, schedule, states};
 use crate::existing::{Credentials, Identity};
+use crate::ports::free_port;
 use crate::site::Site;
 
 /// What all pauses are divided by where there is no time for them.
@@ -24,7 +29,42 @@ pub trait Deployment {
     fn schedule(&self, systems: &[&str]) -> i64;
     /// The states of an action on its systems.
     fn states(&self, action: i64) -> Vec<String>;
+
+    /// The last requests of a system, oldest first.
+    fn requests(&self, system: &str) -> Vec<Request> {
+        let explained = self.site().run(["explain", system, "--json"]).json();
+        let history = explained["history"].as_array().unwrap();
+        let time = |value: &Value| value.as_str().and_then(Time::parse).map(|Time(at)| at);
+        let request = |entry: &Value| Request {
+            claimed: time(&entry["request"]["claimed"]).unwrap(),
+            answered: time(&entry["request"]["answered"]),
+        };
+        history.iter().rev().map(request).collect()
+    }
 }
+
+/// When a request was made, and when it was answered, by the dispatcher's clock: however slow agents and tests are, what
+/// the dispatcher must wait for lies between these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub claimed: Timestamp,
+    pub answered: Option<Timestamp>,
+}
+
+/// Lines of the table `push`: pauses divided by this, with a lease to match unless these lines set another.
+pub fn pace(hurry: u32, push: &str) -> String {
+    let lease = match push.contains("lease = ") {
+        true => String::new(),
+        false => format!("lease = \"{}ms\"\n", 60_000 / hurry),
+    };
+    format!("pause_divisor = {hurry}\n{lease}{push}\n")
+}
+
+/// Pauses as they are in life, but for the time until a request counts as lost: after the first loss, a minute.
+pub const LOST_SOON: &str = "poll_interval = \"100ms\"\nlease = \"1s\"";
+
+/// Looks at the database ten times a second.
+pub const USUAL: &str = "poll_interval = \"100ms\"";
 
 /// The standalone deployment: SQLite, and agents' answers move the actions.
 pub struct Standalone {
@@ -49,7 +89,7 @@ impl Default for Settings<'_> {
         Self {
             hurry: HURRY,
             xmpp: "",
-            push: "",
+            push: USUAL,
             accounts: "",
         }
     }
@@ -71,12 +111,11 @@ impl Standalone {
         let (xmpp, https) = (free_port(), free_port());
         let site = Site::configured();
         let data = site.path("data");
-        let lease = 60_000 / hurry;
+        let pace = pace(*hurry, push);
         let text = format!(
             "hostname = \"localhost\"\ndata_dir = {data:?}\n\
              [xmpp]\nlisten = [\"127.0.0.1:{xmpp}\"]\n{xmpp_lines}\n[registration]\nlisten = [\"127.0.0.1:{https}\"]\n\
-             [push]\npause_divisor = {hurry}\nlease = \"{lease}ms\"\npoll_interval = \"100ms\"\n{push}\n\
-             [accounts]\n{accounts}\n"
+             [push]\n{pace}[accounts]\n{accounts}\n"
         );
         fs::write(site.config(), text).unwrap();
         let ended = site.run(["init"]);
@@ -90,6 +129,11 @@ impl Standalone {
             log,
             hurry: *hurry,
         }
+    }
+
+    /// However slow its dispatcher is, its agents are in a hurry.
+    pub fn with_quick_agents(self) -> Self {
+        Self { hurry: HURRY, ..self }
     }
 
     pub fn ca(&self) -> PathBuf {

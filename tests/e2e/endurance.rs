@@ -12,6 +12,7 @@ use crate::beside_satellite::BesideSatellite;
 use crate::deployment::{Deployment, HURRY, Settings, Standalone};
 use crate::existing::{Event, ExistingAgent, Identity};
 use crate::rhn_check::Queue;
+use crate::site::PATIENCE;
 
 /// Between two actions.
 const SCHEDULE_EVERY: Duration = Duration::from_secs(10);
@@ -249,7 +250,7 @@ fn endure(ground: Box<dyn Ground>, hurry: u32) {
     }
     let ended = Instant::now();
     let (mut total, mut left) = site.ground.left();
-    while left > 0 && ended.elapsed() < (GRACE / hurry).max(Duration::from_secs(60)) {
+    while left > 0 && ended.elapsed() < (GRACE / hurry).max(PATIENCE) {
         sleep(Duration::from_secs(1));
         (total, left) = site.ground.left();
     }

@@ -45,6 +45,7 @@ mod endurance;
 mod existing;
 #[cfg(feature = "dispatcher")]
 mod existing_agents;
+#[cfg(feature = "dispatcher")]
 mod existing_logins;
 #[cfg(feature = "dispatcher")]
 mod key_rotation;
@@ -54,6 +55,9 @@ mod machine;
 mod measurements;
 #[cfg(feature = "dispatcher")]
 mod names;
+#[cfg(feature = "dispatcher")]
+#[path = "../store/postgres/ports.rs"]
+mod ports;
 #[cfg(feature = "dispatcher")]
 #[expect(clippy::expect_used, reason = "shared with the tests of the store")]
 #[path = "../store/postgres/private_server.rs"]
@@ -72,6 +76,8 @@ mod satellite_faults;
 mod satellite_httpd;
 #[cfg(feature = "dispatcher")]
 mod satellite_kills;
+#[cfg(feature = "dispatcher")]
+mod satellite_pace;
 #[cfg(feature = "dispatcher")]
 mod satellite_rules;
 #[cfg(feature = "dispatcher")]

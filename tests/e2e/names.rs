@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::deployment::{Deployment, Settings, Standalone};
 use crate::existing::{Event, ExistingAgent, Identity};
+use crate::site::PATIENCE;
 
 /// The Proxy's name; nothing resolves it, agents are given its address.
 const PROXY: &str = "proxy.example.com";
@@ -74,7 +75,7 @@ fn agent_behind_a_forwarding_proxy_is_pushed_like_any_other() {
 
     let action = deployment.schedule(&["direct", "proxied"]);
 
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + PATIENCE;
     while deployment.states(action).iter().any(|state| state != "completed") {
         assert!(Instant::now() < end, "{:?}", deployment.states(action));
         deployment.log().wait_for("step_recorded", "");

@@ -1,7 +1,7 @@
 //! From a scheduled action to a finished check, through the deaths of everybody involved.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use osa::net::ca::{AuthorityFiles, create_authority, issue_server};
@@ -10,7 +10,7 @@ use osa::ports::clock::Clock;
 use serde_json::Value;
 
 use crate::agents::{Home, Logged, copy, schedule, site_with_ports, states};
-use crate::site::Site;
+use crate::site::{PATIENCE, Site};
 
 /// A dispatcher with one agent that is pushable and has done the check of its start.
 fn one_agent() -> (Site, Logged, Home, crate::agents::Process) {
@@ -36,7 +36,7 @@ fn action_starts_a_check_and_is_completed_by_it() {
 
 /// Asks the agent how it is until it says so.
 fn status_when(home: &Home, wanted: impl Fn(&Value) -> bool) -> Value {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + PATIENCE;
     loop {
         let status = home.status();
         if wanted(&status) {
@@ -243,7 +243,7 @@ fn agent_takes_level_and_log_file_anew_at_sighup_and_says_what_is_wrong() {
     };
     let said = || fs::read_to_string(&log).unwrap_or_default();
     let wait_for = |words: &str| {
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + PATIENCE;
         while !said().contains(words) {
             assert!(Instant::now() < end, "{words}: {}", said());
             std::thread::yield_now();
@@ -262,7 +262,7 @@ fn agent_takes_level_and_log_file_anew_at_sighup_and_says_what_is_wrong() {
     configure("info");
     agent.signal(Signal::SIGHUP);
     // Opened last.
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + PATIENCE;
     while !log.exists() {
         assert!(Instant::now() < end, "no new file");
         std::thread::yield_now();

@@ -1,7 +1,7 @@
 //! Agents beside a Satellite: the rules of the push life cycle, and our own agent.
 
 use crate::beside_satellite::BesideSatellite;
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, LOST_SOON};
 use crate::existing_agents::{
     agent_that_says_goodbye_is_offline_at_once_and_one_that_dies_soon,
     agent_whose_account_was_reset_registers_it_again, agent_with_a_wrong_password_tries_again_and_never_ends,
@@ -23,7 +23,8 @@ fn silent_agent_beside_a_satellite_becomes_unresponsive_and_comes_back() {
 
 #[test]
 fn reconnect_beside_a_satellite_voids_the_pause_and_rotates_the_key() {
-    reconnect_voids_the_pause_and_rotates_the_key(BesideSatellite::usual());
+    let beside = BesideSatellite::paced(&["migrate"], LOST_SOON, 1);
+    reconnect_voids_the_pause_and_rotates_the_key(beside.with_quick_agents());
 }
 
 #[test]
@@ -46,6 +47,7 @@ fn new_agent_is_woken_beside_a_satellite() {
     let _agent = home.start();
     beside.log().wait_for("step_recorded", "Online(true)");
     let checks = || home.runs().matches("finished").count();
+    wait_until("the check of its start has run", || checks() > 0);
     let before = checks();
 
     let action = beside.schedule(&["client"]);

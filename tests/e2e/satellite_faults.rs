@@ -30,6 +30,7 @@ fn stop(mut scene: Scene) {
     scene.agent_comes();
     scene.row_is_told_to_be_old();
 
+    scene.still_fails();
     scene.server.launch();
 
     scene.is_well_again(&due, &[under_way]);
@@ -54,6 +55,7 @@ fn killed_server_is_waited_for() {
     scene.is_told("cannot be reached");
     scene.agent_leaves();
 
+    scene.still_fails();
     scene.server.launch();
 
     scene.is_well_again(&due, &[]);
@@ -68,6 +70,7 @@ fn paused_server_is_waited_for() {
     scene.agent_leaves();
     outlast_deadlines();
 
+    scene.still_fails();
     scene.server.pause(false);
 
     scene.is_well_again(&due, &[]);
@@ -85,6 +88,7 @@ fn poller_that_panics_while_the_server_is_away_costs_no_session() {
     scene.is_told("cannot be reached");
     scene.agent_leaves();
 
+    scene.still_fails();
     scene.server.launch();
 
     scene.is_well_again(&due, &[]);
@@ -137,6 +141,7 @@ fn cut_connection_is_made_anew() {
     let meanwhile = scene.schedule("current_timestamp");
     outlast_deadlines();
 
+    scene.still_fails();
     run("nft", &["delete table inet osa"]);
 
     scene.is_well_again(&due, &[meanwhile]);
@@ -154,6 +159,7 @@ fn full_disk_is_waited_for() {
     scene.agent_leaves();
     let meanwhile = scene.schedule("current_timestamp");
 
+    scene.still_fails();
     scene.server.disk().free();
 
     scene.is_well_again(&due, &[meanwhile]);
@@ -169,6 +175,7 @@ fn server_that_a_full_disk_ended_is_waited_for() {
     scene.is_told("");
     scene.agent_leaves();
 
+    scene.still_fails();
     scene.server.disk().free();
     scene.server.launch();
 
@@ -183,6 +190,7 @@ fn fail_over(mut scene: Scene) {
     scene.fails_again(3);
     scene.agent_leaves();
 
+    scene.still_fails();
     scene.beside.database.sql("SELECT pg_promote()");
 
     scene.is_well_again(&due, &[]);

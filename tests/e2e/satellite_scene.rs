@@ -236,6 +236,11 @@ impl Scene {
         assert_eq!(lines.count(), 1, "{loud}");
     }
 
+    /// Until now nobody said that the fault is over. Ask before it is mended: the dispatcher may be quick to see that.
+    pub fn still_fails(&mut self) {
+        assert_eq!(self.said("store_recovered"), 0, "{}", self.loud());
+    }
+
     /// After the fault: it is over, and all is well.
     pub fn is_well_again(&mut self, due: &Due, meanwhile: &[i64]) {
         // It may have been quicker than this thread.

@@ -10,8 +10,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Longer than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than anything takes on a busy machine: what must happen is waited for that long before it is missed.
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What a command ended with.
 #[derive(Debug)]

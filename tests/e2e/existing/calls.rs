@@ -1,11 +1,10 @@
 //! The existing agent's XML-RPC calls: compatibility contract, section 2.2.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::Identity;
 use super::tls::{Glance, Socket};
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::site::PATIENCE;
 
 /// What `register_osad` gave.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use minidom::Element;
 use osa::protocol::codec::{Decoder, Frame, Limits};
@@ -10,9 +10,7 @@ use sha1::{Digest, Sha1};
 
 use super::tls::{Glance, Socket};
 use super::{Credentials, Event, Shared};
-
-/// Waits inside the login, where the original waits for minutes or without limit.
-const LOGIN_PATIENCE: Duration = Duration::from_secs(60);
+use crate::site::PATIENCE;
 
 /// Why a session ends.
 #[derive(Debug)]
@@ -183,7 +181,8 @@ impl<'a> Link<'a> {
     }
 
     fn next_stanza(&mut self) -> Result<Element, End> {
-        let until = Instant::now() + LOGIN_PATIENCE;
+        // The original waits for minutes, or without limit.
+        let until = Instant::now() + PATIENCE;
         loop {
             // Only the features follow a header in one piece, so at most one stanza is in a record here.
             if let Some(stanza) = self.early.pop() {

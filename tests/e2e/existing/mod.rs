@@ -27,8 +27,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Longer than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
+use crate::site::PATIENCE;
 
 /// Name and password of an XMPP account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +124,8 @@ struct Shared {
     stopped: AtomicBool,
     /// It has noticed: what comes from now on is not heard.
     stands: AtomicBool,
+    /// After so many more answers it hears nothing; zero: it never stops by itself.
+    answers_left: AtomicU32,
     checks: AtomicU32,
     /// A name and key that it got while its session went on.
     re_enrolled: Mutex<Option<Registration>>,
@@ -134,6 +135,16 @@ impl Shared {
     fn note(&self, event: Event) {
         self.events.lock().unwrap().push((Instant::now(), event));
         self.changed.notify_all();
+    }
+
+    /// An answer is out.
+    fn answered(&self, kind: &'static str) {
+        let (set, fetch) = (Ordering::SeqCst, Ordering::SeqCst);
+        let left = self.answers_left.fetch_update(set, fetch, |left| left.checked_sub(1));
+        if left == Ok(1) {
+            self.stopped.store(true, Ordering::SeqCst);
+        }
+        self.note(Event::Answered(kind));
     }
 
     fn ends(&self) -> bool {
@@ -185,6 +196,7 @@ impl ExistingAgent {
             interrupted: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             stands: AtomicBool::new(false),
+            answers_left: AtomicU32::new(0),
             checks: AtomicU32::new(0),
             re_enrolled: Mutex::new(None),
         });
@@ -260,6 +272,19 @@ impl ExistingAgent {
         let end = Instant::now() + PATIENCE;
         while self.shared.stands.load(Ordering::SeqCst) != stopped {
             assert!(Instant::now() < end, "the agent does not look at its switch");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Goes on after [`ExistingAgent::stop`] until it has given one more answer. Returns when it has stopped again.
+    pub fn answer_one(&self) {
+        let is_answer = |event: &Event| matches!(event, Event::Answered(_));
+        let before = self.count(is_answer);
+        self.shared.answers_left.store(1, Ordering::SeqCst);
+        self.shared.stopped.store(false, Ordering::SeqCst);
+        let end = Instant::now() + PATIENCE;
+        while self.count(is_answer) == before || !self.shared.stands.load(Ordering::SeqCst) {
+            assert!(Instant::now() < end, "it was not asked: {:?}", self.events());
             std::thread::sleep(Duration::from_millis(5));
         }
     }

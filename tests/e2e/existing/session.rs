@@ -199,7 +199,7 @@ impl Session<'_> {
         let answer = self.signed(&format!("/message/response/{kind}"), from);
         self.link
             .write(&format!("<message to='{from}' type='normal'>{answer}</message>"))?;
-        self.shared.note(Event::Answered(kind));
+        self.shared.answered(kind);
         if kind == "checkin" {
             self.start_check();
         }
