@@ -15,8 +15,8 @@ use crate::satellite_sessions::want_ping;
 pub const REBOOT: i64 = 9;
 /// Anything else.
 pub const SCRIPT: i64 = 30;
-/// How long nothing must happen to be believed that nothing does.
-const QUIET: Duration = Duration::from_secs(2);
+/// How long nothing must happen to be believed that nothing does: longer than the pause behind a first answer.
+const QUIET: Duration = Duration::from_secs(4);
 
 /// An agent whose check fetches nothing, as one does that finds the lock taken.
 pub fn idle(beside: &mut BesideSatellite, name: &str) -> ExistingAgent {
