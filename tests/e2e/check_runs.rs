@@ -221,6 +221,14 @@ fn result_is_kept_until_it_is_forgotten() {
     assert_eq!(left, ["agent.lock"]);
 }
 
+/// A check may update the agent, which restarts it.
+#[test]
+fn unit_restarts_the_agent_and_leaves_its_check_alone() {
+    let unit = include_str!("../../config/systemd/osad.service");
+
+    assert!(unit.lines().any(|line| line == "KillMode=process"), "{unit}");
+}
+
 /// Not a test of its own: the agent that the next test kills, as a process.
 #[test]
 fn stand_in_agent_starts_a_run_and_waits_to_be_killed() {

@@ -97,6 +97,9 @@ fn messages_reach_the_dispatcher_and_nobody_else() {
 fn requests_have_their_answers() {
     let ping = "<ping xmlns='urn:xmpp:ping'/>";
     let roster = "<query xmlns='jabber:iq:roster'/>";
+    // A dispatcher of old forgets all its obsolete clients at once.
+    let removals = "<query xmlns='jabber:iq:roster'><item jid='osad-a@sat.test' subscription='remove'/>\
+                    <item jid='osad-b@sat.test' subscription='remove'/></query>";
     let no = "service-unavailable:503";
     for (attributes, payload, expected) in [
         ("type='get' id='1'", ping, "result"),
@@ -113,6 +116,7 @@ fn requests_have_their_answers() {
         ("type='get' id='1' to='osad-0123456789@sat.test'", roster, "result"),
         ("type='get' id='1' to='osad-other@sat.test'", roster, no),
         ("type='set' id='1'", roster, "result"),
+        ("type='set' id='1'", removals, "result"),
         ("type='set' id='1' to='osad-other@sat.test'", roster, no),
         ("type='get'", ping, "bad-request:400"),
         ("id='1'", ping, "bad-request:400"),

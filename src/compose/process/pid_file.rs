@@ -43,6 +43,8 @@ mod tests {
 
     #[test]
     fn pid_file_replaces_a_stale_one_and_goes_with_its_process() {
+        // As in the original daemons, whose files were open to all: who reads this one kills what it names.
+        nix::sys::stat::umask(nix::sys::stat::Mode::empty());
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("osa.pid");
         let bystander = directory.path().join("bystander");
@@ -53,6 +55,8 @@ mod tests {
 
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
         assert_eq!(fs::read_to_string(&bystander).unwrap(), "precious");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, MODE, "{mode:o}");
         drop(file);
         assert!(!path.exists());
     }
