@@ -24,7 +24,16 @@ fn left_in(directory: &Path) -> Vec<String> {
 fn demo_carries_out_every_action_and_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().unwrap();
     let output = crate::site::command(env!("CARGO_BIN_EXE_osa-dispatcher"))
-        .args(["demo", "--agents", "3", "--json", "--osad", env!("CARGO_BIN_EXE_osad")])
+        .args([
+            "demo",
+            "--agents",
+            "3",
+            "--json",
+            "--within",
+            "4min",
+            "--osad",
+            env!("CARGO_BIN_EXE_osad"),
+        ])
         .env("TMPDIR", temporary.path())
         .output()
         .unwrap();
@@ -106,7 +115,16 @@ fn demo_whose_checks_fail_says_which_action_was_not_carried_out() {
 fn demo_stays_up_for_a_second_terminal_until_ctrl_c() {
     let temporary = tempfile::tempdir().unwrap();
     let mut demo = crate::site::command(env!("CARGO_BIN_EXE_osa-dispatcher"))
-        .args(["demo", "--agents", "1", "--keep", "--osad", env!("CARGO_BIN_EXE_osad")])
+        .args([
+            "demo",
+            "--agents",
+            "1",
+            "--keep",
+            "--within",
+            "4min",
+            "--osad",
+            env!("CARGO_BIN_EXE_osad"),
+        ])
         .env("TMPDIR", temporary.path())
         .stdout(Stdio::piped())
         .spawn()
@@ -128,7 +146,16 @@ fn demo_stays_up_for_a_second_terminal_until_ctrl_c() {
 fn demo_that_is_killed_takes_its_processes_along() {
     let temporary = tempfile::tempdir().unwrap();
     let mut demo = crate::site::command(env!("CARGO_BIN_EXE_osa-dispatcher"))
-        .args(["demo", "--agents", "2", "--keep", "--osad", env!("CARGO_BIN_EXE_osad")])
+        .args([
+            "demo",
+            "--agents",
+            "2",
+            "--keep",
+            "--within",
+            "4min",
+            "--osad",
+            env!("CARGO_BIN_EXE_osad"),
+        ])
         .env("TMPDIR", temporary.path())
         .stdout(Stdio::piped())
         .spawn()
