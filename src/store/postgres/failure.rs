@@ -70,6 +70,13 @@ impl Failure {
         }
     }
 
+    /// Whether a statement was prepared on this connection before a column that it reads got another type, as an upgrade
+    /// of the Satellite's schema may do; PostgreSQL then refuses it for as long as the connection lives.
+    pub(super) fn is_of_old_columns(&self) -> bool {
+        matches!(self, Self::Database(Error::DatabaseError(_, information))
+            if says(information.message(), &["cached plan must not change result type"]))
+    }
+
     /// Whether the server gave a statement up because it took too long.
     pub(super) fn is_cancelled(&self) -> bool {
         matches!(self, Self::Database(Error::DatabaseError(_, information))

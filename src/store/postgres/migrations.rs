@@ -35,7 +35,8 @@ const TABLES: [&str; 7] = [
 const INSTALL_NOTIFY: &str = include_str!("../../../migrations/postgres/notify/install.sql");
 const REMOVE_NOTIFY: &str = include_str!("../../../migrations/postgres/notify/remove.sql");
 
-/// The triggers of [`INSTALL_NOTIFY`]. Each has a function of its name, with which it is this version's.
+/// The triggers of [`INSTALL_NOTIFY`]. Each has a function of its name and no condition, with which it is this version's:
+/// those of the first had one function, those of the second conditions, on which columns of the Satellite's depended.
 const TRIGGERS: [&str; 4] = [
     "osa_action_assigned",
     "osa_action_moved",
@@ -179,7 +180,7 @@ pub(super) async fn remove_notify(connection: &mut AsyncPgConnection) -> Result<
 /// Which triggers are there.
 pub(super) async fn triggers(connection: &mut AsyncPgConnection) -> Result<Triggers, Failure> {
     let (found, current) = statement::<(BigInt, BigInt)>(
-        "SELECT count(*), count(CASE WHEN p.proname = t.tgname AND t.tgenabled IN ('O', 'A') THEN 1 END) \
+        "SELECT count(*), count(CASE WHEN p.proname = t.tgname AND t.tgqual IS NULL AND t.tgenabled IN ('O', 'A') THEN 1 END) \
          FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE t.tgname = ANY(?)",
     )
     .bind(TRIGGERS.map(str::to_owned).to_vec())

@@ -176,8 +176,9 @@ impl Shared {
                 }
                 Err(failure) => failure,
             };
-            if failure.is_disconnect() && !is_fresh && access == Access::ReadOne {
-                // It died while it was idle, and nothing was begun that would have told.
+            let died_idle = failure.is_disconnect() && access == Access::ReadOne;
+            if (died_idle || failure.is_of_old_columns()) && !is_fresh {
+                // Nothing was begun that would have told, or a table was altered since; nothing is done yet either way.
                 self.forget_idle();
                 continue;
             }

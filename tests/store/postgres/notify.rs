@@ -178,3 +178,62 @@ async fn triggers_of_the_first_version_are_known_serve_and_are_replaced() {
         .await;
     assert_eq!(old, 0);
 }
+
+/// Their functions were as they are now, their conditions kept the Satellite's columns as they were.
+#[tokio::test]
+async fn triggers_with_conditions_are_known_as_outdated() {
+    let site = listening_site().await;
+    site.satellite
+        .run(
+            "DROP TRIGGER osa_action_moved ON rhnServerAction; \
+             CREATE TRIGGER osa_action_moved AFTER UPDATE ON rhnServerAction \
+               FOR EACH ROW WHEN (NEW.status IS DISTINCT FROM OLD.status) EXECUTE PROCEDURE osa_action_moved()",
+        )
+        .await;
+
+    assert_eq!(triggers(&site).await, Triggers::Outdated);
+
+    administration::install_notify(&site.options).await.unwrap();
+    assert_eq!(triggers(&site).await, Triggers::Present);
+}
+
+/// In one session, and beside those of programs that were not restarted. (The Satellite's own trigger keeps `status` a number.)
+#[tokio::test]
+async fn a_schema_upgrade_of_the_satellites_meets_no_trigger() {
+    let site = listening_site().await;
+    let system = registered(&site, "a").await;
+    let action = scheduled(&site, &[system], "one").await;
+    site.satellite.set_status(action, system, 1).await;
+    record(&site, system, 1, [Step::Online(true), Step::Heard]).await;
+    assert_eq!(site.clients_by_jid(&jid("a")).await.unwrap().len(), 1);
+
+    for (table, column, kind) in [
+        ("rhnPushClient", "jabber_id", "varchar(256)"),
+        ("rhnPushClient", "shared_key", "text"),
+        ("rhnServerAction", "status", "numeric(3)"),
+        ("rhnServerAction", "server_id", "bigint"),
+        ("rhnServerAction", "action_id", "bigint"),
+        ("rhnAction", "earliest_action", "timestamptz(3)"),
+    ] {
+        let change = format!("ALTER TABLE {table} ALTER {column} TYPE {kind}");
+        site.satellite.run(&change).await;
+    }
+
+    assert_eq!(triggers(&site).await, Triggers::Present);
+    while timeout(Duration::from_millis(100), site.store.changes().notified())
+        .await
+        .is_ok()
+    {}
+    site.satellite.set_status(action, system, 0).await;
+    wakes(&site, "queued again").await;
+    scheduled(&site, &[system], "two").await;
+    wakes(&site, "new action").await;
+    site.satellite
+        .run("UPDATE rhnAction SET earliest_action = earliest_action + interval '1 h'")
+        .await;
+    wakes(&site, "postponed").await;
+    site.register_osad_jid(system, &jid("b"), at(1)).await.unwrap();
+    wakes(&site, "other JID").await;
+    record(&site, system, 2, [Step::Heard, Step::Online(false)]).await;
+    assert_eq!(site.clients_by_jid(&jid("b")).await.unwrap().len(), 1);
+}
