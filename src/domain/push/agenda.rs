@@ -127,9 +127,9 @@ impl Agenda {
     /// An agenda without systems.
     pub fn new(policy: Policy) -> Self {
         Self {
+            lanes: Lanes::new(&policy),
             planner: Planner::new(policy),
             arrivals: Arrivals::default(),
-            lanes: Lanes::default(),
             walk: Walk::default(),
             unsettled: false,
             under_way: None,
@@ -200,7 +200,7 @@ impl Agenda {
     pub fn look_at(&mut self, systems: impl IntoIterator<Item = SystemId>) {
         for system in systems {
             if self.planner.connection(system).is_some() {
-                self.lanes.read(system);
+                self.lanes.look_at(system);
             }
         }
     }
@@ -271,7 +271,10 @@ impl Agenda {
         let wants = !self.lanes.is_empty() || self.unsettled || self.walk.is_under_way();
         let next = match self.blocked_until {
             Some(until) => Some(until).filter(|_| idle && wants),
-            None => self.walk.deadline().filter(|_| idle),
+            None => {
+                let waits = [self.walk.deadline(), self.lanes.deadline()];
+                waits.into_iter().flatten().min().filter(|_| idle)
+            }
         };
         next.into_iter().chain(self.planner.next_deadline()).min()
     }
@@ -287,8 +290,8 @@ impl Agenda {
         }
         let planner = &self.planner;
         let piece = self.walk.piece(|after| planner.systems_after(after), now);
-        piece.into_iter().for_each(|system| self.lanes.read(system));
-        self.lanes.take(now + self.planner.policy().lease)
+        piece.into_iter().for_each(|system| self.lanes.look_at(system));
+        self.lanes.take(now + self.planner.policy().lease, now)
     }
 
     fn changed(&mut self, changes: Changes, now: Timestamp) {

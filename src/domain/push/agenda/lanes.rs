@@ -1,17 +1,20 @@
 //! Store operations to come: what is written first, what may run only after that, and in which batches.
 //!
 //! ```text
-//! entries ───────────────► Record ──┐ recorded
-//! claims, opens, reads ─► with_it ──┴────────► ready ─► Claim, Open, Read
+//! entries ──all, in their order──► Record ──► recorded up to a place
+//! claims, opens, reads: each with the place of the last entry it must find ──reached?──► Claim, Open, Read
 //! ```
 //!
-//! A claim must find the system's last request ended, an opening its reports applied, a read the steps that caused it:
-//! so each waits for the entries that were queued before it, and for no later ones.
+//! A claim must find its system's last request ended, an opening its reports applied, a read the steps that caused it:
+//! so each waits for the entries of its own system that were queued before it. Where slots are counted, a claim must find
+//! those of all systems.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use super::Operation;
 use crate::domain::ids::SystemId;
+use crate::domain::push::policy::{Authority, Policy};
 use crate::domain::push::request::{Claim, Entry, Step};
 use crate::domain::time::Timestamp;
 
@@ -23,166 +26,220 @@ const CLAIM_BATCH_MAX: usize = 500;
 const RECORD_BATCH_MAX: usize = 2_000;
 /// How far back an entry looks for one that it makes pointless.
 const LOOK_BACK: usize = 64;
+/// How long an entry waits for others beside a Satellite, while nothing but a read waits for it: each record is a
+/// transaction that the Satellite's disk has to flush. A crash meanwhile costs what it costs just before a record: a
+/// request is made again, a report repeated.
+const GATHER: Duration = Duration::from_millis(50);
 
-/// Operations that wait for entries to be recorded.
-#[derive(Debug, Default)]
-struct Stage {
-    claims: VecDeque<Claim>,
-    opens: BTreeSet<SystemId>,
-    reads: BTreeSet<SystemId>,
-    asks_changed: bool,
-}
-
-impl Stage {
-    fn is_empty(&self) -> bool {
-        self.claims.is_empty() && self.opens.is_empty() && self.reads.is_empty() && !self.asks_changed
-    }
-
-    fn absorb(&mut self, mut other: Self) {
-        self.claims.append(&mut other.claims);
-        self.opens.append(&mut other.opens);
-        self.reads.append(&mut other.reads);
-        self.asks_changed |= other.asks_changed;
-    }
-
-    /// What shortens a push most comes first.
-    fn take(&mut self, lease_until: Timestamp) -> Option<Operation> {
-        if !self.claims.is_empty() {
-            let batch = self.claims.len().min(CLAIM_BATCH_MAX);
-            return Some(Operation::Claim(self.claims.drain(..batch).collect(), lease_until));
-        }
-        if !self.reads.is_empty() {
-            return Some(Operation::Read(take_batch(&mut self.reads)));
-        }
-        if std::mem::take(&mut self.asks_changed) {
-            return Some(Operation::AskChanged);
-        }
-        (!self.opens.is_empty()).then(|| Operation::Open(take_batch(&mut self.opens)))
-    }
-}
-
-fn take_batch(systems: &mut BTreeSet<SystemId>) -> Vec<SystemId> {
-    let rest = systems
-        .iter()
-        .nth(READ_BATCH_MAX)
-        .copied()
-        .map(|first| systems.split_off(&first));
-    std::mem::replace(systems, rest.unwrap_or_default())
-        .into_iter()
-        .collect()
-}
+/// Where an entry stands in the order of all that were ever queued.
+type Place = u64;
 
 /// All operations to come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lanes {
-    entries: VecDeque<Entry>,
-    /// Queued since the last record began.
-    wanted: Stage,
-    /// Queued before the record that is under way began.
-    with_record: Stage,
-    /// Free to run.
-    ready: Stage,
-    recording: bool,
+    gather: Duration,
+    /// Claims count slots.
+    counts_slots: bool,
+    /// The actions' rows are the dispatcher's: what is recorded changes them.
+    owns_actions: bool,
+    entries: VecDeque<(Place, Entry)>,
+    /// The last entry that was queued.
+    queued: Place,
+    /// The last entry of the record that is under way, or of the one before.
+    recording: Place,
+    /// Every entry up to here is recorded.
+    recorded: Place,
+    /// The last entry of each system, of those that are not recorded.
+    last: BTreeMap<SystemId, Place>,
+    claims: VecDeque<(Place, Claim)>,
+    opens: BTreeMap<SystemId, Place>,
+    reads: BTreeMap<SystemId, Place>,
+    asks_changed: bool,
     recorded_last: bool,
 }
 
 impl Lanes {
+    pub(super) fn new(policy: &Policy) -> Self {
+        let owns_actions = policy.authority == Authority::Dispatcher;
+        Self {
+            gather: if owns_actions { Duration::ZERO } else { GATHER },
+            counts_slots: policy.notify_threshold.is_some(),
+            owns_actions,
+            entries: VecDeque::new(),
+            queued: 0,
+            recording: 0,
+            recorded: 0,
+            last: BTreeMap::new(),
+            claims: VecDeque::new(),
+            opens: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            asks_changed: false,
+            recorded_last: false,
+        }
+    }
+
     /// Queues an entry. Of a system's pauses and signs of life only the last matters.
     pub(super) fn record(&mut self, entry: Entry) {
         if matches!(entry.step, Step::Waiting(_) | Step::Heard) {
             let kind = std::mem::discriminant(&entry.step);
             let from = self.entries.len().saturating_sub(LOOK_BACK);
-            let old = self
-                .entries
-                .range(from..)
-                .position(|old| old.system == entry.system && std::mem::discriminant(&old.step) == kind);
-            if let Some(position) = old {
+            let is_old =
+                |(_, old): &(Place, Entry)| old.system == entry.system && std::mem::discriminant(&old.step) == kind;
+            if let Some(position) = self.entries.range(from..).position(is_old) {
                 self.entries.remove(from + position);
             }
         }
-        self.entries.push_back(entry);
+        self.queued += 1;
+        self.last.insert(entry.system, self.queued);
+        self.entries.push_back((self.queued, entry));
     }
 
     pub(super) fn claim(&mut self, claims: Vec<Claim>) {
-        self.wanted.claims.extend(claims);
+        for claim in claims {
+            let place = match self.counts_slots {
+                true => self.queued,
+                false => self.last_of(claim.system),
+            };
+            self.claims.push_back((place, claim));
+        }
     }
 
     /// Takes back the claims that have not begun.
     pub(super) fn withdraw_claims(&mut self) -> Vec<Claim> {
-        let stages = [&mut self.wanted, &mut self.with_record, &mut self.ready];
-        stages.into_iter().flat_map(|stage| stage.claims.drain(..)).collect()
+        self.claims.drain(..).map(|(_, claim)| claim).collect()
     }
 
     pub(super) fn open(&mut self, system: SystemId) {
-        self.wanted.opens.insert(system);
+        self.opens.insert(system, self.last_of(system));
     }
 
-    /// Queues a read; one that has not begun and was queued earlier is superseded.
+    /// Queues a read that is to find what was recorded; one that was queued earlier is superseded.
     pub(super) fn read(&mut self, system: SystemId) {
-        self.with_record.reads.remove(&system);
-        self.ready.reads.remove(&system);
-        self.wanted.reads.insert(system);
+        self.reads.insert(system, self.last_of(system));
+    }
+
+    /// Queues a read because of what others did.
+    pub(super) fn look_at(&mut self, system: SystemId) {
+        match self.owns_actions {
+            true => self.read(system),
+            false => drop(self.reads.insert(system, 0)),
+        }
     }
 
     pub(super) fn ask_changed(&mut self) {
-        self.wanted.asks_changed = true;
+        self.asks_changed = true;
     }
 
     /// The next operation; a record and another one take turns while both wait. Claims get the given lease.
-    pub(super) fn take(&mut self, lease_until: Timestamp) -> Option<Operation> {
-        if self.entries.is_empty() {
-            self.ready.absorb(std::mem::take(&mut self.wanted));
-        }
-        if self.recorded_last || self.entries.is_empty() {
-            self.recorded_last = false;
-            if let Some(operation) = self.ready.take(lease_until) {
-                return Some(operation);
+    pub(super) fn take(&mut self, lease_until: Timestamp, now: Timestamp) -> Option<Operation> {
+        let is_due = self.record_is_due(now);
+        if !is_due || std::mem::take(&mut self.recorded_last) {
+            let operation = self.take_ready(lease_until);
+            if operation.is_some() {
+                return operation;
             }
         }
-        if self.entries.is_empty() {
-            return None;
-        }
-        self.recording = true;
+        is_due.then(|| self.take_entries())
+    }
+
+    fn take_entries(&mut self) -> Operation {
         let batch = self.entries.len().min(RECORD_BATCH_MAX);
-        if batch == self.entries.len() {
-            self.with_record = std::mem::take(&mut self.wanted);
+        let mut entries = Vec::with_capacity(batch);
+        for (place, entry) in self.entries.drain(..batch) {
+            self.recording = place;
+            entries.push(entry);
         }
-        Some(Operation::Record(self.entries.drain(..batch).collect()))
+        Operation::Record(entries)
     }
 
     /// The record that was taken is done.
     pub(super) fn recorded(&mut self) {
-        self.recording = false;
+        self.recorded = self.recording;
         self.recorded_last = true;
-        self.ready.absorb(std::mem::take(&mut self.with_record));
+        self.last.retain(|_, place| *place > self.recording);
     }
 
     /// Puts an operation back that had no effect, or one that may be repeated.
     pub(super) fn put_back(&mut self, operation: Operation) {
         match operation {
+            // They will be taken together again: no place in between is asked for.
             Operation::Record(entries) => {
-                self.recording = false;
-                entries
-                    .into_iter()
-                    .rev()
-                    .for_each(|entry| self.entries.push_front(entry));
-                let mut earlier = std::mem::take(&mut self.with_record);
-                earlier.absorb(std::mem::take(&mut self.wanted));
-                self.wanted = earlier;
+                for entry in entries.into_iter().rev() {
+                    self.entries.push_front((self.recording, entry));
+                }
             }
-            Operation::Claim(claims, _) => claims
-                .into_iter()
-                .rev()
-                .for_each(|claim| self.wanted.claims.push_front(claim)),
-            Operation::Open(systems) => self.wanted.opens.extend(systems),
-            Operation::Read(systems) => self.wanted.reads.extend(systems),
-            Operation::AskChanged => self.wanted.asks_changed = true,
+            Operation::Claim(claims, _) => self.claim(claims),
+            Operation::Open(systems) => systems.into_iter().for_each(|system| self.open(system)),
+            Operation::Read(systems) => systems.into_iter().for_each(|system| self.read(system)),
+            Operation::AskChanged => self.asks_changed = true,
             // Asked for again with what holds by then.
             Operation::Settle(_) => {}
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.wanted.is_empty() && self.with_record.is_empty() && self.ready.is_empty()
+        let waits = !self.claims.is_empty() || !self.opens.is_empty() || !self.reads.is_empty();
+        self.entries.is_empty() && !waits && !self.asks_changed
     }
+
+    /// What shortens a push most comes first.
+    fn take_ready(&mut self, lease_until: Timestamp) -> Option<Operation> {
+        let claims = self.take_claims();
+        if !claims.is_empty() {
+            return Some(Operation::Claim(claims, lease_until));
+        }
+        let reads = take_batch(&mut self.reads, self.recorded);
+        if !reads.is_empty() {
+            return Some(Operation::Read(reads));
+        }
+        if std::mem::take(&mut self.asks_changed) {
+            return Some(Operation::AskChanged);
+        }
+        let opens = take_batch(&mut self.opens, self.recorded);
+        (!opens.is_empty()).then_some(Operation::Open(opens))
+    }
+
+    fn take_claims(&mut self) -> Vec<Claim> {
+        let (mut taken, mut left) = (Vec::new(), VecDeque::new());
+        for (place, claim) in self.claims.drain(..) {
+            match place <= self.recorded && taken.len() < CLAIM_BATCH_MAX {
+                true => taken.push(claim),
+                false => left.push_back((place, claim)),
+            }
+        }
+        self.claims = left;
+        taken
+    }
+
+    fn record_is_due(&self, now: Timestamp) -> bool {
+        let Some((_, first)) = self.entries.front() else {
+            return false;
+        };
+        // A clock that was set back makes nobody wait.
+        let is_time = now < first.at || first.at + self.gather <= now;
+        let is_awaited = |place: &Place| *place > self.recorded;
+        is_time
+            || self.entries.len() >= RECORD_BATCH_MAX
+            || self.claims.iter().any(|(place, _)| is_awaited(place))
+            || self.opens.values().any(is_awaited)
+    }
+
+    /// When entries are to be recorded though nobody waits for them.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        self.entries.front().map(|(_, first)| first.at + self.gather)
+    }
+
+    fn last_of(&self, system: SystemId) -> Place {
+        self.last.get(&system).copied().unwrap_or(0)
+    }
+}
+
+/// The first of those that need not wait.
+fn take_batch(systems: &mut BTreeMap<SystemId, Place>, recorded: Place) -> Vec<SystemId> {
+    let ready = systems.iter().filter(|(_, place)| **place <= recorded);
+    let batch: Vec<SystemId> = ready.map(|(&system, _)| system).take(READ_BATCH_MAX).collect();
+    for system in &batch {
+        systems.remove(system);
+    }
+    batch
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::domain::ids::SystemId;
 use crate::domain::time::Timestamp;
 
-/// Systems read in one piece.
-const PIECE: usize = 500;
+/// Systems read in one piece: whatever is to be sent waits for it.
+const PIECE: usize = 50;
 /// For each unit of time that a piece takes, so many pass before the next: 2 % of one core.
 const REST: u32 = 49;
 /// The longest rest: a database that slow is not made fast by waiting.
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     fn systems_after(after: Option<SystemId>) -> impl Iterator<Item = SystemId> {
-        (after.map_or(1, |SystemId(id)| id + 1)..=700).map(SystemId)
+        (after.map_or(1, |SystemId(id)| id + 1)..=70).map(SystemId)
     }
 
     #[test]
@@ -95,7 +95,7 @@ mod tests {
 
         let rested = now + Duration::from_secs(1);
         let second = walk.piece(systems_after, rested);
-        assert_eq!(second.len(), 200);
+        assert_eq!(second.len(), 20);
         walk.read(&second, rested, rested);
         assert!(walk.piece(systems_after, rested).is_empty());
         assert_eq!(walk.deadline(), None);
