@@ -103,6 +103,11 @@ impl Threads {
         }
     }
 
+    /// Runs something beside the poller, on whose way to it no other thread has to wake.
+    pub fn beside_poller(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.push.spawn(work);
+    }
+
     /// Stops them, and waits until what runs on them is dropped.
     pub fn stop(self) {
         for arbiter in self.sessions.into_iter().chain([self.push]) {

@@ -62,7 +62,7 @@ pub async fn run(start: Start) -> Result<(), ServeError> {
         tracing::warn!(event = "secret_exposed", exposure = %exposure);
     }
     let (xmpp, certificates) = (local_addresses(&ground.xmpp), Arc::clone(&ground.tls));
-    actix_rt::spawn(look_after_changes(ground.changes(), addresses.clone()));
+    threads.beside_poller(look_after_changes(ground.changes(), addresses.clone()));
     if let Some(watch) = ground.take_watch() {
         actix_rt::spawn(tell_replaced(watch, events.clone()));
     }
