@@ -1,5 +1,7 @@
 //! Opening a connection and setting its limits.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use diesel::sql_types::BigInt;
@@ -19,6 +21,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// So many unanswered ones end the connection.
 const KEEPALIVE_RETRIES: u32 = 3;
 
+/// The first server that can be told to keep plans. Units: its version number, such as 90224 or 150018.
+const KEEPS_PLANS_FROM: i64 = 120_000;
+
 /// Opens connections.
 #[derive(Clone)]
 pub(super) struct Connector {
@@ -26,6 +31,7 @@ pub(super) struct Connector {
     tls: Tls,
     deadline: Duration,
     pub(super) label: DatabaseLabel,
+    keeps_plans: Arc<AtomicBool>,
 }
 
 impl Connector {
@@ -39,7 +45,14 @@ impl Connector {
             tls: Tls::new(options)?,
             deadline: options.deadline,
             label: options.label(),
+            keeps_plans: Arc::default(),
         })
+    }
+
+    /// Whether statements are planned once per connection, for whatever arguments: planning one takes longer than reading
+    /// what it asks for by key.
+    pub(super) fn keeps_plans(&self) -> bool {
+        AtomicBool::load(&self.keeps_plans, Ordering::Relaxed)
     }
 
     /// Opens a connection whose statements end by themselves; cancelled by the caller's deadline.
@@ -65,7 +78,6 @@ impl Connector {
     }
 
     async fn set_up(&self, connection: &mut AsyncPgConnection) -> Result<(), Failure> {
-        // Such as 90224 or 150018.
         let (version,) = statement::<(BigInt,)>("SELECT current_setting('server_version_num')::bigint")
             .get_result::<(i64,)>(connection)
             .await?;
@@ -81,6 +93,10 @@ impl Connector {
         }
         if version >= 110_000 {
             limits += "SET jit = off;";
+        }
+        self.keeps_plans.store(version >= KEEPS_PLANS_FROM, Ordering::Relaxed);
+        if version >= KEEPS_PLANS_FROM {
+            limits += "SET plan_cache_mode = force_generic_plan;";
         }
         connection.batch_execute(&limits).await?;
         Ok(())

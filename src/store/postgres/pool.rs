@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::QueryResult;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
@@ -27,10 +27,15 @@ const WAITING_ROOM: usize = 16_384;
 /// How often a use case is begun anew because another node got in between.
 const COLLISIONS_MAX: u32 = 5;
 
+/// How long plans are kept. The dispatcher's own tables are empty at first, and read from end to end by plans of that
+/// time.
+const PLANS_LAST: Duration = Duration::from_secs(10);
+
 /// What a use case does to the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
-    /// Reads by one statement, which is a transaction of its own: two turns to the server and back less.
+    /// Reads by key and by one statement, which is a transaction of its own: two turns to the server and back less. It is
+    /// planned once per connection.
     ReadOne,
     /// Reads one state of it.
     Read,
@@ -38,6 +43,10 @@ pub(super) enum Access {
     Write,
     /// Writes what may be lost with the server's machine or process, because it is found out and done again.
     WriteLoosely,
+    /// As [`Access::Write`], of single systems by key: statements that every push needs are planned once per connection.
+    Record,
+    /// As [`Access::WriteLoosely`], and [`Access::Record`].
+    RecordLoosely,
 }
 
 impl Access {
@@ -45,8 +54,16 @@ impl Access {
         match self {
             Self::ReadOne => None,
             Self::Read => Some("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
-            Self::Write => Some("BEGIN"),
-            Self::WriteLoosely => Some("BEGIN; SET LOCAL synchronous_commit = off"),
+            Self::Write | Self::Record => Some("BEGIN"),
+            Self::WriteLoosely | Self::RecordLoosely => Some("BEGIN; SET LOCAL synchronous_commit = off"),
+        }
+    }
+
+    /// Whether plans depend on how much is asked for, or on what the tables are like by now.
+    const fn plans_anew(self) -> bool {
+        match self {
+            Self::ReadOne | Self::Record | Self::RecordLoosely => false,
+            Self::Read | Self::Write | Self::WriteLoosely => true,
         }
     }
 }
@@ -66,8 +83,14 @@ struct Shared {
     connector: Connector,
     deadline: Duration,
     permits: Semaphore,
-    idle: Mutex<Vec<AsyncPgConnection>>,
+    idle: Mutex<Vec<Link>>,
     present: AtomicUsize,
+}
+
+/// A connection, and since when plans are kept on it.
+struct Link {
+    connection: AsyncPgConnection,
+    planned: Instant,
 }
 
 impl Pool {
@@ -168,10 +191,10 @@ impl Shared {
         };
         let mut collisions = 0;
         loop {
-            let (mut connection, is_fresh) = self.begun(access).await?;
-            let failure = match run(&mut connection, access, &use_case).await {
+            let (mut link, is_fresh) = self.begun(access).await?;
+            let failure = match run(&mut link.connection, access, &use_case).await {
                 Ok(done) => {
-                    self.put_back(connection);
+                    self.put_back(link);
                     return Ok(done);
                 }
                 Err(failure) => failure,
@@ -182,10 +205,10 @@ impl Shared {
                 self.forget_idle();
                 continue;
             }
-            let is_usable = !failure.is_disconnect() && connection.batch_execute("ROLLBACK").await.is_ok();
+            let is_usable = !failure.is_disconnect() && link.connection.batch_execute("ROLLBACK").await.is_ok();
             if failure.is_collision() && is_usable && collisions < COLLISIONS_MAX {
                 collisions += 1;
-                self.put_back(connection);
+                self.put_back(link);
                 continue;
             }
             let error = match failure.is_cancelled() {
@@ -195,7 +218,7 @@ impl Shared {
             match (&error, is_usable) {
                 // Another server may have this name or address by now.
                 (StoreError::ReadOnly(_), _) | (_, false) => self.forget_idle(),
-                (_, true) => self.put_back(connection),
+                (_, true) => self.put_back(link),
             }
             return Err(error);
         }
@@ -203,17 +226,36 @@ impl Shared {
 
     /// A connection with a transaction begun, and whether it was made for that. One that died while it was idle has
     /// friends that died with it.
-    async fn begun(&self, access: Access) -> Result<(AsyncPgConnection, bool), StoreError> {
-        if let Some(mut connection) = self.take_idle() {
-            if begin(&mut connection, access).await.is_ok() {
-                return Ok((connection, false));
+    async fn begun(&self, access: Access) -> Result<(Link, bool), StoreError> {
+        if let Some(mut link) = self.take_idle() {
+            if self.begin(&mut link, access).await.is_ok() {
+                return Ok((link, false));
             }
             self.forget_idle();
         }
-        let mut connection = self.connector.connect().await?;
-        match begin(&mut connection, access).await {
-            Ok(()) => Ok((connection, true)),
+        let mut link = Link {
+            connection: self.connector.connect().await?,
+            planned: Instant::now(),
+        };
+        match self.begin(&mut link, access).await {
+            Ok(()) => Ok((link, true)),
             Err(error) => Err(Failure::from(error).into_store_error(&self.connector.label)),
+        }
+    }
+
+    async fn begin(&self, link: &mut Link, access: Access) -> QueryResult<()> {
+        let keeps_plans = self.connector.keeps_plans();
+        if keeps_plans && link.planned.elapsed() > PLANS_LAST {
+            link.connection.batch_execute("DISCARD PLANS").await?;
+            link.planned = Instant::now();
+        }
+        match access.begin() {
+            Some(begin) if keeps_plans && access.plans_anew() => {
+                let begin = format!("{begin}; SET LOCAL plan_cache_mode = auto");
+                link.connection.batch_execute(&begin).await
+            }
+            Some(begin) => link.connection.batch_execute(begin).await,
+            None => Ok(()),
         }
     }
 
@@ -224,26 +266,16 @@ impl Shared {
         }
     }
 
-    fn take_idle(&self) -> Option<AsyncPgConnection> {
+    fn take_idle(&self) -> Option<Link> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    fn put_back(&self, connection: AsyncPgConnection) {
-        self.idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(connection);
+    fn put_back(&self, link: Link) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(link);
     }
 
     fn forget_idle(&self) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-}
-
-async fn begin(connection: &mut AsyncPgConnection, access: Access) -> QueryResult<()> {
-    match access.begin() {
-        Some(begin) => connection.batch_execute(begin).await,
-        None => Ok(()),
     }
 }
 

@@ -140,7 +140,7 @@ impl PushStore for PostgresStore {
             now,
         };
         // A claim that a crash of the server takes back is made again.
-        self.run(Access::WriteLoosely, move |connection| {
+        self.run(Access::RecordLoosely, move |connection| {
             let claims = claims.clone();
             Box::pin(async move {
                 let free = match slots {
@@ -158,7 +158,7 @@ impl PushStore for PostgresStore {
     async fn record(&self, entries: &[Entry]) -> Result<(), StoreError> {
         let (node, shown) = (self.own_number(), Shown::of(entries));
         let steps = entries.to_vec();
-        self.run(Access::Write, move |connection| {
+        self.run(Access::Record, move |connection| {
             let entries = steps.clone();
             Box::pin(async move {
                 let systems: Vec<SystemId> = entries.iter().map(|entry| entry.system).collect();
@@ -241,7 +241,7 @@ impl PostgresStore {
             return;
         }
         let catalog = Arc::clone(&self.catalog);
-        let written = self.run(Access::WriteLoosely, move |connection| {
+        let written = self.run(Access::RecordLoosely, move |connection| {
             let (shown, catalog) = (shown.clone(), Arc::clone(&catalog));
             Box::pin(async move { shown.write(connection, &catalog).await })
         });
