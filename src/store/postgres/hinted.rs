@@ -10,6 +10,8 @@ use crate::domain::ids::SystemId;
 /// For each unit of time that a look takes, so many pass before the next: 10 % of one core. What is named faster than
 /// that waits, for its turn here or in the sweep.
 const REST: u32 = 9;
+/// The shortest rest: what is named meanwhile, such as pick-up and end of many checks, is compared in one go.
+const REST_MIN: Duration = Duration::from_millis(50);
 /// The longest rest. A look that took long waited for somebody, more than it worked.
 const REST_MAX: Duration = Duration::from_secs(1);
 
@@ -78,13 +80,6 @@ impl Hinted {
         self.systems.extend(systems.into_iter().filter(connected));
     }
 
-    /// Their pending rows have been compared anyway.
-    pub(super) fn were_compared(&mut self, systems: &[SystemId]) {
-        for system in systems {
-            self.systems.remove(system);
-        }
-    }
-
     /// The systems whose registrations are to be looked at, if it is time.
     pub(super) fn take_clients(&mut self, now: Instant) -> Vec<SystemId> {
         match self.rests(now) {
@@ -100,7 +95,7 @@ impl Hinted {
 
     /// A look at what was named took this time.
     pub(super) fn looked(&mut self, began: Instant, now: Instant) {
-        let rest = (now.duration_since(began) * REST).min(REST_MAX);
+        let rest = (now.duration_since(began) * REST).clamp(REST_MIN, REST_MAX);
         self.rest_until = self.rest_until.max(Some(now + rest));
     }
 
@@ -168,14 +163,14 @@ mod tests {
         hinted.absorb(&told("s1"));
         assert_eq!(hinted.next_wake(now), Some(now));
         assert_eq!(hinted.take_systems(now), [SystemId(1)]);
-        let ended = now + 2 * MILLISECOND;
+        let ended = now + 10 * MILLISECOND;
         hinted.looked(now, ended);
         assert_eq!(hinted.next_wake(ended), None, "nothing is left");
 
         hinted.absorb(&told("s2"));
 
         assert!(hinted.take_systems(ended).is_empty());
-        let rested = ended + 18 * MILLISECOND;
+        let rested = ended + 90 * MILLISECOND;
         assert_eq!(hinted.next_wake(ended), Some(rested));
         assert_eq!(hinted.next_wake(ended), None, "it is arranged");
         assert_eq!(hinted.take_systems(rested), [SystemId(2)]);
@@ -193,8 +188,8 @@ mod tests {
 
         let first = hinted.take_systems(now);
         assert_eq!(first.len(), SWEEP_BATCH);
-        hinted.put_systems_back(first.clone());
-        hinted.were_compared(&first);
+        hinted.put_systems_back(first);
+        assert_eq!(hinted.take_systems(now).len(), SWEEP_BATCH);
         assert_eq!(hinted.take_systems(now).len(), 200);
         assert!(hinted.take_systems(now).is_empty());
     }

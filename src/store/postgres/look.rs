@@ -1,15 +1,17 @@
 //! Asking the database what [`Watch`](super::watch::Watch) wants to know.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use super::PostgresStore;
 use super::failure::Failure;
-use super::pool::Access;
+use super::hints::Hints;
+use super::pool::{Access, Pool};
 use super::statement::{ids, is_bigint, statement};
 use super::work::VERSION;
+use super::{PostgresStore, Triggers, locked};
 use crate::domain::ids::SystemId;
 use crate::domain::push::changes::Changes;
 use crate::ports::store::StoreError;
@@ -22,9 +24,11 @@ impl PostgresStore {
     pub(super) async fn look(&self) -> Result<Changes, StoreError> {
         let hints = self.take_hints();
         self.watch().hint(&hints);
-        self.look_at_actions(hints.say_where()).await?;
+        // While triggers are silent nothing new is there.
+        let is_silent = hints == Hints::default() && self.triggers == Triggers::Present;
+        self.look_at_actions(is_silent || hints.say_where()).await?;
         self.compare_hinted().await?;
-        self.compare_next().await?;
+        self.compare_next();
         let (renewed, pinged) = self.look_at_clients().await?;
         self.wake_for_what_is_left();
         Ok(Changes {
@@ -34,7 +38,7 @@ impl PostgresStore {
         })
     }
 
-    /// New actions, and those that triggers named.
+    /// New actions, and those that triggers named; `are_named` if there are no others.
     async fn look_at_actions(&self, are_named: bool) -> Result<(), StoreError> {
         let watermark = self.watch().watermark();
         let mut ids = Vec::new();
@@ -75,7 +79,7 @@ impl PostgresStore {
         if asked.is_empty() {
             return Ok(());
         }
-        let marks = self.marks(&asked).await.inspect_err(|_| {
+        let marks = marks(&self.pool, &asked).await.inspect_err(|_| {
             self.watch().hinted.put_systems_back(asked.clone());
         })?;
         let mut watch = self.watch();
@@ -85,26 +89,25 @@ impl PostgresStore {
         Ok(())
     }
 
-    /// The pending rows of the systems whose turn it is.
-    async fn compare_next(&self) -> Result<(), StoreError> {
+    /// The pending rows of the systems whose turn it is, beside everything else: it takes longer than a push. Who asks
+    /// next is told.
+    fn compare_next(&self) {
         let began = Instant::now();
         let asked = self.watch().next_sweep(began);
         if asked.is_empty() {
-            return Ok(());
+            return;
         }
-        let marks = self.marks(&asked).await?;
-        let mut watch = self.watch();
-        let changed = watch.swept(&asked, &marks, began, Instant::now());
-        watch.changed(changed);
-        Ok(())
-    }
-
-    async fn marks(&self, systems: &[SystemId]) -> Result<Vec<(i64, i64)>, StoreError> {
-        let wanted = systems.to_vec();
-        self.run(Access::ReadOne, move |connection| {
-            Box::pin(marks_of(connection, wanted.clone()))
-        })
-        .await
+        let (pool, watch, changes) = (Arc::clone(&self.pool), Arc::clone(&self.watch), self.changes());
+        self.pool.runtime().spawn(async move {
+            // What fails here fails for whoever looks, too, and is told there.
+            let marks = marks(&pool, &asked).await.ok();
+            let mut watch = locked(&watch);
+            let changed = watch.swept(&asked, marks.as_deref(), began, Instant::now());
+            if !changed.is_empty() {
+                watch.changed(changed);
+                changes.notify_one();
+            }
+        });
     }
 
     async fn look_at_clients(&self) -> Result<(Vec<SystemId>, Vec<SystemId>), StoreError> {
@@ -144,6 +147,14 @@ impl PostgresStore {
             changed.notify_one();
         });
     }
+}
+
+async fn marks(pool: &Pool, systems: &[SystemId]) -> Result<Vec<(i64, i64)>, StoreError> {
+    let wanted = systems.to_vec();
+    pool.run(Access::ReadOne, move |connection| {
+        Box::pin(marks_of(connection, wanted.clone()))
+    })
+    .await
 }
 
 /// The newest action there is.

@@ -59,11 +59,11 @@ pub use options::{PORT, PostgresOptions, ServerAddress, SslMode};
 
 /// The database of a Satellite.
 pub struct PostgresStore {
-    pool: Pool,
+    pool: Arc<Pool>,
     catalog: Arc<Catalog>,
     /// `None` is unlimited.
     slots: Option<Slots>,
-    watch: Mutex<Watch>,
+    watch: Arc<Mutex<Watch>>,
     /// This start of this node, once it has begun.
     node: Mutex<Option<Node>>,
     ear: Ear,
@@ -76,7 +76,8 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Unmigrated`], [`StoreError::Newer`], [`StoreError::NotSatellite`], and why there is no connection.
     pub async fn open(options: &PostgresOptions) -> Result<Self, StoreError> {
-        let pool = Pool::start(Connector::new(options)?, options.connections, options.deadline)?;
+        let connector = Connector::new(options)?;
+        let pool = Arc::new(Pool::start(connector, options.connections, options.deadline)?);
         let (label, entitlements) = (options.label(), options.entitlements.clone());
         let (catalog, newest, triggers) = pool
             .run(Access::Read, move |connection| {
@@ -94,7 +95,7 @@ impl PostgresStore {
                 age: options.slot_age,
                 after_answer: options.answer_slot,
             }),
-            watch: Mutex::new(Watch::starting_at(newest)),
+            watch: Arc::new(Mutex::new(Watch::starting_at(newest))),
             node: Mutex::default(),
             ear,
             triggers,
@@ -126,8 +127,7 @@ impl PostgresStore {
     }
 
     fn watch(&self) -> MutexGuard<'_, Watch> {
-        // What is remembered are hints; a panic in between makes none of them worse.
-        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.watch)
     }
 
     fn node(&self) -> MutexGuard<'_, Option<Node>> {
@@ -143,6 +143,11 @@ impl PostgresStore {
     fn take_hints(&self) -> Hints {
         self.ear.take_hints()
     }
+}
+
+fn locked<T>(hints: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is remembered are hints; a panic in between makes none of them worse.
+    hints.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn survey(

@@ -3,9 +3,9 @@
 //! | What | How | How often |
 //! |---|---|---|
 //! | new actions | `rhnAction.id` above a watermark, then `rhnServerAction.action_id` | every call |
-//! | everything else about actions of connected systems: reschedules, chains, cancellations, pick-ups, ends | their pending rows, by `(server_id, action_id, status)`, compared with the last time | in turns, for 2 % of one core at most |
+//! | everything else about actions of connected systems: reschedules, chains, cancellations, pick-ups, ends | their pending rows, by `(server_id, action_id, status)`, compared with the last time | in turns, beside everything else, for 2 % of one core at most |
 //! | names, keys, JIDs, pings of connected systems | `rhnPushClient.server_id` | every 5 s |
-//! | what triggers named, if there are any | the same, for [these](super::hinted) first | at once, for 10 % of one core at most |
+//! | what triggers named, if there are any | the same, for [these](super::hinted) first | at once, 50 ms apart, for 10 % of one core at most |
 //!
 //! Commits come late and out of order: an id below the watermark may appear after one above. So the watermark lags by
 //! 15 minutes, and the systems of an action are counted again, less and less often, until then.
@@ -56,6 +56,8 @@ pub(super) struct Watch {
     /// The comparison goes on after this system.
     swept: Option<SystemId>,
     sweep_at: Option<Instant>,
+    /// Systems that are being compared in their turn, those left out that are known better since it began.
+    sweeping: Option<BTreeSet<SystemId>>,
     clients_at: Option<Instant>,
     /// What triggers named.
     pub(super) hinted: Hinted,
@@ -75,6 +77,7 @@ impl Watch {
     /// A system's client is connected, or not any more.
     pub(super) fn set_connected(&mut self, system: SystemId, is_connected: bool) {
         self.hinted.set_connected(system, is_connected);
+        self.end_sweep_of(system);
         if is_connected {
             self.connected.entry(system).or_default();
         } else {
@@ -114,6 +117,7 @@ impl Watch {
     /// their rows are like at the next comparison, that has changed.
     pub(super) fn named(&mut self, systems: impl IntoIterator<Item = SystemId>) {
         for system in systems {
+            self.end_sweep_of(system);
             if let Some(mark) = self.connected.get_mut(&system) {
                 *mark = None;
             }
@@ -188,32 +192,45 @@ impl Watch {
         told.into_iter().collect()
     }
 
-    /// The systems whose pending rows are to be compared now, if it is time.
-    pub(super) fn next_sweep(&self, now: Instant) -> Vec<SystemId> {
-        if self.connected.is_empty() || self.sweep_at.is_some_and(|at| at > now) {
+    /// The systems whose pending rows are to be compared now, if it is time. Until [`Watch::swept`] is told there are no
+    /// others.
+    pub(super) fn next_sweep(&mut self, now: Instant) -> Vec<SystemId> {
+        if self.connected.is_empty() || self.sweeping.is_some() || self.sweep_at.is_some_and(|at| at > now) {
             return Vec::new();
         }
         let after = self.swept.map_or(i64::MIN, |SystemId(id)| id.saturating_add(1));
         let rest = self.connected.range(SystemId(after)..).map(|(&system, _)| system);
-        let batch: Vec<SystemId> = rest.take(SWEEP_BATCH).collect();
-        match batch.is_empty() {
-            true => self.connected.keys().copied().take(SWEEP_BATCH).collect(),
-            false => batch,
+        let mut batch: Vec<SystemId> = rest.take(SWEEP_BATCH).collect();
+        if batch.is_empty() {
+            batch = self.connected.keys().copied().take(SWEEP_BATCH).collect();
         }
+        self.sweeping = Some(batch.iter().copied().collect());
+        batch
     }
 
-    /// Marks of the pending rows of these systems, those without any left out; the systems where they changed.
+    /// Marks of the pending rows of these systems, those without any left out, or none if they could not be read; the
+    /// systems where they changed.
     pub(super) fn swept(
         &mut self,
         asked: &[SystemId],
-        marks: &[(i64, i64)],
+        marks: Option<&[(i64, i64)]>,
         began: Instant,
         now: Instant,
     ) -> Vec<SystemId> {
-        self.swept = asked.last().copied();
         self.sweep_at = Some(now + now.duration_since(began) * SWEEP_REST);
-        self.hinted.were_compared(asked);
-        self.compared(asked, marks)
+        let sweeping: Vec<SystemId> = self.sweeping.take().into_iter().flatten().collect();
+        let Some(marks) = marks else {
+            return Vec::new();
+        };
+        self.swept = asked.last().copied();
+        self.compared(&sweeping, marks)
+    }
+
+    /// What the sweep that is under way finds out about a system is out of date.
+    fn end_sweep_of(&mut self, system: SystemId) {
+        if let Some(sweeping) = &mut self.sweeping {
+            sweeping.remove(&system);
+        }
     }
 
     /// The same of systems that triggers named, which does not move the sweep on.
@@ -221,6 +238,7 @@ impl Watch {
         let marks: BTreeMap<i64, i64> = marks.iter().copied().collect();
         let mut changed = Vec::new();
         for &system in asked {
+            self.end_sweep_of(system);
             let Some(known) = self.connected.get_mut(&system) else {
                 continue;
             };
@@ -268,113 +286,4 @@ impl Watch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn ids(systems: &[SystemId]) -> Vec<i64> {
-        systems.iter().map(|system| system.0).collect()
-    }
-
-    #[test]
-    fn action_is_told_once_and_again_when_its_systems_change() {
-        let mut watch = Watch::starting_at(10);
-        let now = Instant::now();
-
-        assert_eq!(watch.actions_seen(&[12], now), [12]);
-        assert_eq!(ids(&watch.actions_counted(&[12], &[(12, 1), (12, 2)], now)), [1, 2]);
-        assert!(watch.actions_seen(&[12], now).is_empty());
-        assert_eq!(watch.actions_seen(&[12], now + SECOND), [12]);
-        assert!(
-            watch
-                .actions_counted(&[12], &[(12, 1), (12, 2)], now + SECOND)
-                .is_empty()
-        );
-        let later = now + 3 * SECOND;
-        assert_eq!(watch.actions_seen(&[12], later), [12]);
-        assert_eq!(
-            ids(&watch.actions_counted(&[12], &[(12, 1), (12, 2), (12, 3)], later)),
-            [1, 2, 3]
-        );
-    }
-
-    #[test]
-    fn ids_are_asked_for_at_each_look_unless_triggers_say_where() {
-        let mut watch = Watch::default();
-        let now = Instant::now();
-
-        assert!(watch.wants_ids(true, now), "not asked yet");
-        assert!(!watch.wants_ids(true, now));
-        assert!(watch.wants_ids(false, now), "nobody said where");
-        assert!(!watch.wants_ids(true, now + SECOND / 2));
-        assert!(watch.wants_ids(true, now + SECOND));
-    }
-
-    #[test]
-    fn late_commit_below_the_newest_id_is_seen() {
-        let mut watch = Watch::starting_at(10);
-        let now = Instant::now();
-        watch.actions_seen(&[13], now);
-        watch.actions_counted(&[13], &[], now);
-
-        assert_eq!(watch.watermark(), 10);
-        assert_eq!(watch.actions_seen(&[12, 13], now), [12]);
-        assert!(watch.actions_seen(&[12, 13], now + OVERLAP).is_empty());
-        assert_eq!(watch.watermark(), 13);
-    }
-
-    #[test]
-    fn sweep_goes_round_and_rests() {
-        let mut watch = Watch::default();
-        let all: Vec<SystemId> = (1..=700).map(SystemId).collect();
-        watch.opened(all.into_iter(), &[]);
-        let now = Instant::now();
-
-        let first = watch.next_sweep(now);
-        assert_eq!(first.len(), SWEEP_BATCH);
-        let ended = now + Duration::from_millis(10);
-        assert_eq!(ids(&watch.swept(&first, &[(1, 7)], now, ended)), [1]);
-        assert!(watch.next_sweep(ended).is_empty());
-        let second = watch.next_sweep(ended + Duration::from_millis(490));
-        assert_eq!(second.len(), 200);
-        watch.swept(&second, &[], ended, ended);
-        let again = watch.next_sweep(ended);
-        assert_eq!(again, first);
-        assert_eq!(ids(&watch.swept(&again, &[(1, 8), (2, 5)], ended, ended)), [1, 2]);
-    }
-
-    #[test]
-    fn change_since_a_system_was_opened_is_told() {
-        let mut watch = Watch::default();
-        let systems = [SystemId(1), SystemId(2), SystemId(3)];
-        watch.opened(systems.into_iter(), &[(1, 7), (2, 8)]);
-        watch.set_connected(SystemId(1), true);
-
-        // What was pending on the second is not any more.
-        assert_eq!(ids(&watch.compared(&systems, &[(1, 7)])), [2]);
-    }
-
-    #[test]
-    fn action_that_comes_and_goes_between_two_comparisons_is_told_twice() {
-        let mut watch = Watch::default();
-        watch.opened([SystemId(1)].into_iter(), &[]);
-        watch.named([SystemId(1), SystemId(2)]);
-
-        assert_eq!(ids(&watch.take_changed()), [1, 2]);
-        assert_eq!(ids(&watch.compared(&[SystemId(1)], &[])), [1]);
-        assert!(watch.compared(&[SystemId(1)], &[]).is_empty());
-    }
-
-    #[test]
-    fn registration_is_renewed_when_it_was_known() {
-        let mut watch = Watch::default();
-        watch.set_connected(SystemId(1), true);
-        let row = |name: &str| (1, name.to_owned(), "a@b/osad".to_owned());
-
-        assert!(watch.clients_seen(vec![row("old")]).is_empty());
-        assert_eq!(ids(&watch.clients_seen(vec![row("new")])), [1]);
-        watch.set_connected(SystemId(1), false);
-        assert!(watch.clients_seen(vec![row("newer")]).is_empty());
-    }
-}
+mod tests;
