@@ -126,7 +126,9 @@ fn two_connected(notify_threshold: Option<usize>) -> Agenda {
         ..Policy::default()
     });
     let systems = [WAITING, RETURNING];
-    systems.map(|system| agenda.session_opened(arrival(system, None), START));
+    for system in systems {
+        agenda.session_opened(arrival(system, None), START);
+    }
     assert_eq!(next(&mut agenda, START), Some(Operation::Open(systems.to_vec())));
     let found = systems.map(|system| (PushRecord::default(), work(system, None)));
     agenda.performed(Outcome::Opened(found.to_vec()), START);

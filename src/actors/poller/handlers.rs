@@ -144,6 +144,7 @@ impl Handler<Shutdown> for Poller {
     fn handle(&mut self, shutdown: Shutdown, ctx: &mut Context<Self>) -> Self::Result {
         let (done, finished) = oneshot::channel();
         self.draining = Some(done);
+        self.agenda.hurry();
         ctx.run_later(shutdown.within, |poller, ctx| poller.finish(ctx));
         self.drive(ctx);
         Box::pin(async move {

@@ -269,13 +269,12 @@ impl Agenda {
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let idle = self.under_way.is_none();
         let wants = !self.lanes.is_empty() || self.unsettled || self.walk.is_under_way();
+        let waits = [self.walk.deadline(), self.lanes.deadline()];
         let next = match self.blocked_until {
-            Some(until) => Some(until).filter(|_| idle && wants),
-            None => {
-                let waits = [self.walk.deadline(), self.lanes.deadline()];
-                waits.into_iter().flatten().min().filter(|_| idle)
-            }
+            Some(until) => Some(until).filter(|_| wants),
+            None => waits.into_iter().flatten().min(),
         };
+        let next = next.filter(|_| idle);
         next.into_iter().chain(self.planner.next_deadline()).min()
     }
 
@@ -288,8 +287,7 @@ impl Agenda {
         if std::mem::take(&mut self.unsettled) {
             return Some(Operation::Settle(self.planner.presence().collect()));
         }
-        let planner = &self.planner;
-        let piece = self.walk.piece(|after| planner.systems_after(after), now);
+        let piece = self.walk.piece(|after| self.planner.systems_after(after), now);
         piece.into_iter().for_each(|system| self.lanes.look_at(system));
         self.lanes.take(now + self.planner.policy().lease, now)
     }
@@ -376,10 +374,8 @@ impl Agenda {
         for entry in entries {
             let Step::Finished(report) = entry.step else { continue };
             let system = entry.system;
-            let connection = self
-                .arrivals
-                .connection(system)
-                .or_else(|| self.planner.connection(system));
+            let arriving = self.arrivals.connection(system);
+            let connection = arriving.or_else(|| self.planner.connection(system));
             if let Some(connection) = connection {
                 self.tasks.push_back(Task::Acknowledge {
                     system,
