@@ -2,12 +2,13 @@
 
 use crate::beside_satellite::BesideSatellite;
 use crate::deployment::{Deployment, LOST_SOON};
+use crate::existing::Event;
 use crate::existing_agents::{
     agent_that_says_goodbye_is_offline_at_once_and_one_that_dies_soon,
     agent_whose_account_was_reset_registers_it_again, agent_with_a_wrong_password_tries_again_and_never_ends,
     answer_to_a_subscription_is_one_record, clone_takes_an_account_of_its_own,
     failing_check_is_started_again_by_the_agent_itself, idle_agent_is_sent_nothing_and_a_request_is_one_record,
-    reconnect_voids_the_pause_and_rotates_the_key, request_forgotten_in_a_check_is_made_again,
+    pushable, reconnect_voids_the_pause_and_rotates_the_key, request_forgotten_in_a_check_is_made_again,
     silent_agent_becomes_unresponsive_and_comes_back, slot_is_held_for_30_s_after_an_answer, wait_until,
 };
 
@@ -59,6 +60,27 @@ fn new_agent_is_woken_beside_a_satellite() {
     let shown = || beside.site.run(["actions", "--json"]).json();
     wait_until("its report is kept", || shown()[0]["request"]["ended"].is_string());
     assert_eq!(shown()[0]["state"], "completed");
+}
+
+/// It may be another machine's, and be set while the dispatcher runs.
+#[test]
+fn action_is_due_by_the_clock_of_the_database() {
+    let mut beside = BesideSatellite::usual();
+    let identity = beside.add("client");
+    let mut agent = pushable(&mut beside, identity);
+    let database = &beside.database.name;
+    beside.database.sql(&format!(
+        "CREATE SCHEMA ahead; \
+         CREATE FUNCTION ahead.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS \
+           'SELECT pg_catalog.clock_timestamp() + interval ''10 min'''; \
+         ALTER DATABASE {database} SET search_path = ahead, pg_catalog, public; \
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+           WHERE application_name = 'osa-dispatcher' AND datname = current_database()"
+    ));
+
+    beside.schedule_at(&["client"], "current_timestamp + interval '9 min'");
+
+    agent.wait_for(|event| matches!(event, Event::CheckEnded(_)));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::compose::control::requests::Request;
 use crate::compose::dispatcher::postgres_options;
 use crate::host::clock::{OsEntropy, SystemClock};
 use crate::net::control::{self, ControlError};
+use crate::ports::clock::Clock;
 use crate::ports::store::{Store, StoreError};
 use crate::settings::database::Deployment;
 use crate::settings::dispatcher::DispatcherSettings;
@@ -72,9 +73,10 @@ pub async fn ask_running(settings: &DispatcherSettings, request: Request) -> Res
 }
 
 async fn carry_out(settings: &DispatcherSettings, request: Request) -> Result<Answer, CliError> {
+    let (store, clock) = store(settings).await?;
     let desk = Desk {
-        store: store(settings).await?,
-        clock: Arc::new(SystemClock),
+        store,
+        clock,
         entropy: Arc::new(OsEntropy),
         site: Site {
             hostname: settings.hostname.to_string(),
@@ -86,9 +88,12 @@ async fn carry_out(settings: &DispatcherSettings, request: Request) -> Result<An
     Ok(desk.handle(request).await?)
 }
 
-async fn store(settings: &DispatcherSettings) -> Result<Arc<dyn Store>, CliError> {
+/// The database, and the clock that its times are taken from.
+async fn store(settings: &DispatcherSettings) -> Result<(Arc<dyn Store>, Arc<dyn Clock>), CliError> {
     if settings.deployment == Deployment::Satellite {
-        return Ok(Arc::new(PostgresStore::open(&postgres_options(settings)?).await?));
+        let store = PostgresStore::open(&postgres_options(settings)?).await?;
+        let clock = store.clock();
+        return Ok((Arc::new(store), clock));
     }
     if !settings.database.exists() {
         return Err(CliError::NoDatabase(settings.database.clone()));
@@ -97,7 +102,10 @@ async fn store(settings: &DispatcherSettings) -> Result<Arc<dyn Store>, CliError
         max_tries: settings.push.max_tries,
         ..SqliteOptions::at(&settings.database)
     };
-    Ok(Arc::new(SqliteStore::open_for_command(&options)?))
+    Ok((
+        Arc::new(SqliteStore::open_for_command(&options)?),
+        Arc::new(SystemClock),
+    ))
 }
 
 /// The port that clients are told; the list is never empty.

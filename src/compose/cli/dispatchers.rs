@@ -7,8 +7,6 @@ use super::{Done, output};
 use crate::compose::dispatcher::postgres_options;
 use crate::compose::time::Time;
 use crate::domain::dispatcher_rows::{DispatcherRow, KeptRow, jid, removable};
-use crate::host::clock::SystemClock;
-use crate::ports::clock::Clock;
 use crate::settings::database::Deployment;
 use crate::settings::dispatcher::DispatcherSettings;
 use crate::store::postgres::{PostgresOptions, administration};
@@ -44,7 +42,7 @@ fn satellite(args: &PlainArgs) -> Result<(DispatcherSettings, PostgresOptions), 
 fn list(args: &PlainArgs) -> Done {
     let (settings, options) = satellite(args)?;
     let own = jid(settings.hostname.as_str());
-    let rows = block_on(administration::dispatchers(&options))??;
+    let (rows, _) = block_on(administration::dispatchers(&options))??;
     let shown = rows.into_iter().map(|row| Shown {
         own: row.jid == own,
         jid: row.jid,
@@ -77,8 +75,8 @@ fn remove(args: &RowArgs) -> Done {
 }
 
 async fn remove_row(options: &PostgresOptions, wanted: &str, own: &str) -> Result<DispatcherRow, CliError> {
-    let rows = administration::dispatchers(options).await?;
-    let row = removable(&rows, wanted, own, SystemClock.now())?;
+    let (rows, now) = administration::dispatchers(options).await?;
+    let row = removable(&rows, wanted, own, now)?;
     match administration::remove_dispatcher(options, row).await? {
         true => Ok(row.clone()),
         // It has checked in meanwhile, or somebody else was quicker.

@@ -5,13 +5,16 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::ServeError;
 use super::database_watch::DatabaseWatch;
 use crate::domain::push::policy::{Authority, EXISTING_SLOT};
+use crate::host::clock::SystemClock;
 use crate::net::tls::read_chain;
+use crate::ports::clock::Clock;
 use crate::ports::file_error::FileError;
 use crate::ports::store::Store;
 use crate::ports::tls::{TlsError, TlsFile};
@@ -25,10 +28,15 @@ const SOCKETS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 /// The data directory holds secrets.
 const DIRECTORY_MODE: u32 = 0o700;
 
+/// More than a clock that is kept is ever wrong, and less than existing agents forgive in signatures.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(10);
+
 /// An open database.
 pub struct Database {
     /// Its use cases.
     pub store: Arc<dyn Store>,
+    /// The clock that its times are taken from.
+    pub clock: Arc<dyn Clock>,
     /// Wakes when it has changed.
     pub changes: Arc<Notify>,
     /// The file, if it is one.
@@ -72,6 +80,7 @@ impl Database {
             }),
             deleted,
             store,
+            clock: Arc::new(SystemClock),
             satellite: None,
         })
     }
@@ -86,13 +95,27 @@ impl Database {
             let remedy = "not of this version, or not complete: run osa-dispatcher migrate --install-notify";
             tracing::warn!(event = "triggers_outdated", database = %store.label(), remedy);
         }
+        compare_clocks(&store);
         Ok(Self {
             changes: store.changes(),
             file: None,
             deleted: Arc::default(),
+            clock: store.clock(),
             store: Arc::clone(&store) as _,
             satellite: Some(store),
         })
+    }
+}
+
+/// What is due goes by the database's clock; logs and certificates go by this machine's.
+fn compare_clocks(store: &PostgresStore) {
+    let (here, there) = (SystemClock.now(), store.clock().now());
+    let apart = here.saturating_since(there).max(there.saturating_since(here));
+    if apart > CLOCKS_APART_MAX {
+        let remedy =
+            "set this machine's or the database server's, by chronyd or ntpd; what is due goes by the database's";
+        let (seconds, database) = (apart.as_secs(), store.label());
+        tracing::warn!(event = "clocks_differ", %database, seconds, is_ahead = here > there, remedy);
     }
 }
 

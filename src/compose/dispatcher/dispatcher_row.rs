@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use super::ServeError;
 use crate::domain::dispatcher_rows::leftovers;
 use crate::domain::secret::Secret;
-use crate::ports::clock::{Clock, Entropy};
+use crate::domain::time::Timestamp;
+use crate::ports::clock::Entropy;
 use crate::ports::service::Service;
 use crate::ports::store::StoreError;
 use crate::store::postgres::PostgresStore;
@@ -40,7 +41,7 @@ impl DispatcherRowKeeper {
         store: Arc<PostgresStore>,
         (jid, hostname): (String, &str),
         pause_divisor: u32,
-        (clock, entropy): (&dyn Clock, &dyn Entropy),
+        (now, entropy): (Timestamp, &dyn Entropy),
     ) -> Result<Self, ServeError> {
         let keeper = Self {
             store,
@@ -51,7 +52,7 @@ impl DispatcherRowKeeper {
         };
         keeper.check_in().await?;
         let rows = keeper.store.dispatchers().await?;
-        for finding in leftovers(&rows, &keeper.jid, clock.now()) {
+        for finding in leftovers(&rows, &keeper.jid, now) {
             tracing::warn!(event = "dispatcher_row_questioned", finding = %finding);
         }
         Ok(keeper)

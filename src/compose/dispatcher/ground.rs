@@ -76,6 +76,7 @@ impl Ground {
             Deployment::Satellite => Vec::new(),
         };
         let control = ControlListener::bind(&settings.control_socket)?;
+        let now = database.clock.now();
         database.store.start_node(settings.hostname.as_str(), now).await?;
         let streams = streams(settings)?;
         let row = match &database.satellite {
@@ -112,12 +113,12 @@ impl Ground {
         addresses: &Addresses,
         threads: &Threads,
     ) -> (Addr<Supervisor>, oneshot::Receiver<GaveUp>) {
-        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(OsEntropy));
+        let (clock, entropy) = (Arc::clone(&self.database.clock), Arc::new(OsEntropy));
         let roster = Roster::new(self.limits);
         let live = self.live(settings, addresses, &roster);
         let desk = Desk {
             store: Arc::clone(&self.database.store),
-            clock: Arc::clone(&clock) as _,
+            clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy) as _,
             site: site(settings, &live),
             running: Some(Arc::new(live)),
@@ -130,7 +131,7 @@ impl Ground {
             },
             housekeeping: Housekeeping {
                 store: Arc::clone(&self.database.store),
-                clock: Arc::clone(&clock) as _,
+                clock: Arc::clone(&clock),
                 accounts: settings.accounts.expire_after,
                 history: settings.push.history_retention,
             },
@@ -154,7 +155,8 @@ impl Ground {
 
     fn live(&self, settings: &DispatcherSettings, addresses: &Addresses, roster: &Arc<Roster>) -> Live {
         Live {
-            started: SystemClock.now(),
+            started: self.database.clock.now(),
+            clock: Arc::clone(&self.database.clock),
             store: Arc::clone(&self.database.store) as _,
             xmpp: local_addresses(&self.xmpp),
             registration: local_addresses(&self.registration),
@@ -211,7 +213,7 @@ async fn row(
 ) -> Result<DispatcherRowKeeper, ServeError> {
     let (jid, hostname) = (dispatcher_jid(streams), settings.hostname.as_str());
     let pause_divisor = settings.push.pauses_divided_by();
-    let outside = (&SystemClock as _, &OsEntropy as _);
+    let outside = (store.clock().now(), &OsEntropy as _);
     DispatcherRowKeeper::begin(Arc::clone(store), (jid, hostname), pause_divisor, outside).await
 }
 

@@ -19,7 +19,6 @@ use crate::compose::control::explanation::{RivalView, RivalsView};
 use crate::domain::ids::SystemId;
 use crate::domain::push::system::Snapshot;
 use crate::domain::time::Timestamp;
-use crate::host::clock::SystemClock;
 use crate::ports::clock::Clock;
 use crate::ports::push::PushStore;
 use crate::ports::tls::Certificates;
@@ -31,6 +30,8 @@ const PING_WITHIN: Duration = Duration::from_secs(20);
 
 /// The running dispatcher.
 pub struct Live {
+    /// The clock that the database's times are taken from.
+    pub clock: Arc<dyn Clock>,
     /// When it started.
     pub started: Timestamp,
     /// The database.
@@ -121,7 +122,7 @@ impl RunningDispatcher for Live {
         };
         Some(RivalsView {
             times: rivalry.times,
-            last: (SystemClock.now() - rivalry.ago).into(),
+            last: (self.clock.now() - rivalry.ago).into(),
             agents: vec![view(rivalry.older), view(rivalry.newer)],
         })
     }

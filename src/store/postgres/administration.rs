@@ -8,6 +8,8 @@ use super::migrations::{self, Triggers};
 use super::options::PostgresOptions;
 use super::pool::{Access, Pool, Work};
 use crate::domain::dispatcher_rows::DispatcherRow;
+use crate::domain::time::Timestamp;
+use crate::ports::clock::Clock;
 use crate::ports::store::StoreError;
 
 /// Makes the dispatcher's own tables, or brings them up to date; how many migrations were applied.
@@ -53,12 +55,16 @@ pub async fn remove_notify(options: &PostgresOptions) -> Result<(), StoreError> 
     once(options, |connection| Box::pin(migrations::remove_notify(connection))).await
 }
 
-/// All dispatchers that a Satellite tells its clients of.
+/// All dispatchers that a Satellite tells its clients of, and the time on the clock that their check-ins were taken from.
 ///
 /// # Errors
 /// Why there is no connection, or no right to do so.
-pub async fn dispatchers(options: &PostgresOptions) -> Result<Vec<DispatcherRow>, StoreError> {
-    once(options, |connection| Box::pin(dispatchers::dispatchers(connection))).await
+pub async fn dispatchers(options: &PostgresOptions) -> Result<(Vec<DispatcherRow>, Timestamp), StoreError> {
+    let pool = Pool::start(Connector::new(options)?, 1, options.deadline)?;
+    let rows = pool.run(Access::Read, |connection| {
+        Box::pin(dispatchers::dispatchers(connection))
+    });
+    Ok((rows.await?, pool.connector().clock.now()))
 }
 
 /// Removes one of them, by its JID, unless it has checked in since it was read.

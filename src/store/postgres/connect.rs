@@ -8,6 +8,7 @@ use diesel::sql_types::BigInt;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use tokio_postgres::config::{Config, SslMode as Wanted};
 
+use super::clock::DatabaseClock;
 use super::failure::{Failure, of_connecting};
 use super::options::{PostgresOptions, ServerAddress, SslMode};
 use super::statement::statement;
@@ -32,6 +33,7 @@ pub(super) struct Connector {
     deadline: Duration,
     pub(super) label: DatabaseLabel,
     keeps_plans: Arc<AtomicBool>,
+    pub(super) clock: Arc<DatabaseClock>,
 }
 
 impl Connector {
@@ -46,6 +48,7 @@ impl Connector {
             deadline: options.deadline,
             label: options.label(),
             keeps_plans: Arc::default(),
+            clock: Arc::new(DatabaseClock::unread()),
         })
     }
 
@@ -99,7 +102,7 @@ impl Connector {
             limits += "SET plan_cache_mode = force_generic_plan;";
         }
         connection.batch_execute(&limits).await?;
-        Ok(())
+        self.clock.read(connection).await
     }
 }
 

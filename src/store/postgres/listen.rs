@@ -6,15 +6,16 @@ use std::time::Duration;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::StreamExt;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::clock::DatabaseClock;
 use super::connect::Connector;
 use super::failure::Failure;
 use super::hints::Hints;
 use crate::domain::backoff::Backoff;
 use crate::ports::store::StoreError;
 
-/// How often the connection is asked whether it is there: a server that is paused says nothing by itself.
+/// How often the connection is asked for the time: a server that is paused says nothing by itself.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 /// How long it may take to answer, and a new one to be made.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -57,8 +58,9 @@ pub(super) async fn listen(connector: Connector, ear: Ear) {
         match begin(&connector).await {
             Ok(mut connection) => {
                 failures = 0;
+                let mut ask_at = Instant::now() + ASK_EVERY;
                 ear.hear(Hints::miss);
-                while let Ok(payload) = hear(&mut connection).await {
+                while let Ok(payload) = hear(&mut connection, &connector.clock, &mut ask_at).await {
                     ear.hear(|hints| hints.hear(&payload));
                 }
                 // Whoever looks now meets the error, and tells it.
@@ -85,15 +87,16 @@ async fn begin(connector: &Connector) -> Result<AsyncPgConnection, StoreError> {
 }
 
 /// Waits for a notification; its payload.
-async fn hear(connection: &mut AsyncPgConnection) -> Result<String, ()> {
+async fn hear(connection: &mut AsyncPgConnection, clock: &DatabaseClock, ask_at: &mut Instant) -> Result<String, ()> {
     loop {
-        let heard = timeout(ASK_EVERY, Box::pin(connection.notifications_stream()).next()).await;
+        let heard = timeout_at(*ask_at, Box::pin(connection.notifications_stream()).next()).await;
         match heard {
             Ok(Some(Ok(notification))) => return Ok(notification.payload),
             Ok(Some(Err(_)) | None) => return Err(()),
             Err(_) => {
-                let answered = timeout(PATIENCE, connection.batch_execute("SELECT 1")).await;
+                let answered = timeout(PATIENCE, clock.read(connection)).await;
                 answered.map_err(|_| ())?.map_err(|_| ())?;
+                *ask_at = Instant::now() + ASK_EVERY;
             }
         }
     }

@@ -14,6 +14,7 @@ pub mod administration;
 mod catalog;
 mod claim;
 mod client;
+mod clock;
 mod connect;
 mod dispatchers;
 mod failure;
@@ -54,6 +55,7 @@ use self::slots::Slots;
 use self::watch::Watch;
 use crate::domain::ids::Incarnation;
 use crate::ports::store::{DatabaseLabel, StoreError};
+pub use clock::DatabaseClock;
 pub use migrations::Triggers;
 pub use options::{PORT, PostgresOptions, ServerAddress, SslMode};
 
@@ -111,6 +113,11 @@ impl PostgresStore {
     /// The triggers as they were when the database was opened.
     pub fn triggers(&self) -> Triggers {
         self.triggers
+    }
+
+    /// The clock that decides what is due.
+    pub fn clock(&self) -> Arc<DatabaseClock> {
+        Arc::clone(&self.pool.connector().clock)
     }
 
     /// The database as messages name it.
