@@ -18,7 +18,7 @@ pub const CLAIMANTS_MAX: usize = 8;
 pub enum Standing {
     /// It is the newest of its name.
     Current,
-    /// Another dispatcher of the same name was started later, under this number: two run where one should.
+    /// Another dispatcher of the same name was started later, under this number, and goes on: two run where one should.
     Superseded(Incarnation),
     /// Nothing was: the dispatcher's tables were made anew, or restored. It goes on as a start of this number.
     Renewed(Incarnation),

@@ -72,6 +72,8 @@ pub struct Poller {
     awaited_pongs: BTreeMap<SystemId, Vec<(Instant, oneshot::Sender<Duration>)>>,
     /// Whether the store fails.
     outage: Outage,
+    /// The newer start of this node that people were told of.
+    superseded_by: Option<Incarnation>,
     /// Told when everything is recorded; nothing new is looked for any more.
     draining: Option<oneshot::Sender<()>>,
     guard: ExitGuard,
@@ -94,6 +96,7 @@ impl Poller {
             timer: None,
             awaited_pongs: BTreeMap::new(),
             outage: Outage::default(),
+            superseded_by: None,
             draining: None,
             guard,
         }

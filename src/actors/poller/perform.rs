@@ -13,12 +13,39 @@ impl Poller {
         let (store, clock) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.clock));
         let work = async move {
             let name = name_of(&operation);
-            (name, ask(store.as_ref(), clock.as_ref(), operation).await)
+            let start = store.incarnation();
+            (name, start, ask(store.as_ref(), clock.as_ref(), operation).await)
         };
-        ctx.spawn(
-            work.into_actor(self)
-                .map(|(name, outcome), poller, ctx| poller.performed(name, outcome, ctx)),
-        );
+        ctx.spawn(work.into_actor(self).map(|(name, start, answer), poller, ctx| {
+            let outcome = answer.map(|(outcome, standing)| {
+                poller.note_standing(start, standing);
+                outcome
+            });
+            poller.performed(name, outcome, ctx);
+        }));
+    }
+
+    /// Of another start of this name that goes on, people are told once.
+    fn note_standing(&mut self, start: Option<Incarnation>, standing: Standing) {
+        let start = start.map(|start| start.0);
+        match standing {
+            Standing::Superseded(newer) if self.superseded_by != Some(newer) => {
+                self.superseded_by = Some(newer);
+                tracing::error!(
+                    event = "node_superseded",
+                    start,
+                    newer = newer.0,
+                    "another osa-dispatcher of this host name runs on the same database: stop one of them"
+                );
+            }
+            Standing::Renewed(renewed) => tracing::warn!(
+                event = "node_renewed",
+                start,
+                renewed = renewed.0,
+                "the database knew nothing of this start: its tables were made anew, or restored"
+            ),
+            Standing::Superseded(_) | Standing::Current => {}
+        }
     }
 
     fn performed(&mut self, operation: &'static str, outcome: Result<Outcome, StoreError>, ctx: &mut Context<Self>) {
@@ -124,8 +151,13 @@ fn name_of(operation: &Operation) -> &'static str {
     }
 }
 
-async fn ask(store: &dyn PushStore, clock: &dyn Clock, operation: Operation) -> Result<Outcome, StoreError> {
-    Ok(match operation {
+async fn ask(
+    store: &dyn PushStore,
+    clock: &dyn Clock,
+    operation: Operation,
+) -> Result<(Outcome, Standing), StoreError> {
+    let mut standing = Standing::Current;
+    let outcome = match operation {
         Operation::Record(entries) => {
             store.record(&entries).await?;
             for Entry { system, step, .. } in &entries {
@@ -140,28 +172,9 @@ async fn ask(store: &dyn PushStore, clock: &dyn Clock, operation: Operation) -> 
         Operation::Read(systems) => Outcome::Read(store.work(&systems).await?),
         Operation::AskChanged => Outcome::Changed(store.changed_systems().await?),
         Operation::Settle(connected) => {
-            let start = store.incarnation();
-            tell(start, store.settle_presence(&connected, clock.now()).await?);
+            standing = store.settle_presence(&connected, clock.now()).await?;
             Outcome::Settled
         }
-    })
-}
-
-fn tell(start: Option<Incarnation>, standing: Standing) {
-    let start = start.map(|start| start.0);
-    match standing {
-        Standing::Current => {}
-        Standing::Superseded(newer) => tracing::error!(
-            event = "node_superseded",
-            start,
-            newer = newer.0,
-            "another osa-dispatcher of this host name was started on the same database: stop one of them"
-        ),
-        Standing::Renewed(renewed) => tracing::warn!(
-            event = "node_renewed",
-            start,
-            renewed = renewed.0,
-            "the database knew nothing of this start: its tables were made anew, or restored"
-        ),
-    }
+    };
+    Ok((outcome, standing))
 }

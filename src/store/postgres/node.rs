@@ -77,8 +77,8 @@ impl Node {
     ) -> Result<(Self, Standing), Failure> {
         let newest = statement::<(Nullable<BigInt>,)>(
             "UPDATE osa_node own SET alive_at = ? WHERE own.incarnation = ? AND own.name = ? AND own.started_at = ? \
-             RETURNING (SELECT max(n.incarnation) FROM osa_node n \
-               WHERE n.name = own.name AND n.incarnation > own.incarnation)",
+             RETURNING (SELECT max(n.incarnation) FROM osa_node n WHERE n.name = own.name \
+               AND n.incarnation > own.incarnation AND n.alive_at > n.started_at)",
         )
         .bind(now)
         .bind(self.incarnation)

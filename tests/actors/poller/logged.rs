@@ -48,16 +48,19 @@ impl Log {
 }
 
 #[actix::test]
-async fn node_that_is_superseded_says_so_each_minute() {
+async fn node_that_is_superseded_says_so_once_for_each_newer_start() {
     let bench = Bench::start().await;
     let (log, _guard) = Log::begin();
-    *bench.store.standing.lock().expect("not poisoned") = Standing::Superseded(Incarnation(7));
 
-    tokio::time::sleep(Duration::from_secs(150)).await;
+    for newer in [7, 8] {
+        *bench.store.standing.lock().expect("not poisoned") = Standing::Superseded(Incarnation(newer));
+        tokio::time::sleep(Duration::from_secs(150)).await;
+    }
 
     let told = log.told("node_superseded");
     assert_eq!(told.len(), 2, "{told:?}");
     assert_eq!((&told[0]["start"], &told[0]["newer"]), (&1.into(), &7.into()));
+    assert_eq!(told[1]["newer"], 8);
 }
 
 #[actix::test]

@@ -28,8 +28,11 @@ async fn older_of_two_nodes_of_one_name_is_told() {
     other.start_node("other", at(62)).await.unwrap();
 
     let standing = site.settle_presence(&[], at(120)).await.unwrap();
+    assert_eq!(standing, Standing::Current, "that start may have failed");
+    assert_eq!(newer.settle_presence(&[], at(121)).await.unwrap(), Standing::Current);
+    let standing = site.settle_presence(&[], at(122)).await.unwrap();
     assert_eq!(standing, Standing::Superseded(incarnation));
-    assert_eq!(newer.settle_presence(&[], at(120)).await.unwrap(), Standing::Current);
+    assert_eq!(newer.settle_presence(&[], at(123)).await.unwrap(), Standing::Current);
     assert_eq!(other.settle_presence(&[], at(120)).await.unwrap(), Standing::Current);
 }
 
@@ -69,7 +72,8 @@ async fn node_with_the_number_of_another_of_its_name_is_no_less_new() {
     let standing = site.settle_presence(&[], at(60)).await.unwrap();
 
     assert_eq!(standing, Standing::Renewed(Incarnation(2)));
-    let standing = second.settle_presence(&[], at(60)).await.unwrap();
+    site.settle_presence(&[], at(61)).await.unwrap();
+    let standing = second.settle_presence(&[], at(62)).await.unwrap();
     assert_eq!(standing, Standing::Superseded(Incarnation(2)));
 }
 
