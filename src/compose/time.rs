@@ -7,7 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::time::Timestamp;
 
-/// A point in time; as text, RFC 3339 in UTC with milliseconds.
+/// A point in time; as text, RFC 3339 in UTC with milliseconds. RFC 3339 has years of four digits (section 5.6): what is
+/// later, as an action by a slip of the pen, is shown as the last moment of the year 9999, what is earlier as the first of 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub Timestamp);
 
@@ -29,19 +30,23 @@ impl Time {
     }
 
     fn in_local_zone(self, format: &str) -> String {
-        match DateTime::from_timestamp_millis(self.0.as_millis()) {
-            Some(time) => time.with_timezone(&Local).format(format).to_string(),
-            None => self.0.to_string(),
-        }
+        self.shown().with_timezone(&Local).format(format).to_string()
+    }
+
+    fn shown(self) -> DateTime<Utc> {
+        let millis = self.0.as_millis().clamp(FIRST_MILLIS, LAST_MILLIS);
+        DateTime::from_timestamp_millis(millis).unwrap_or_default()
     }
 }
 
+/// 0000-01-01T00:00:00.000Z.
+const FIRST_MILLIS: i64 = -62_167_219_200_000;
+/// 9999-12-31T23:59:59.999Z.
+const LAST_MILLIS: i64 = 253_402_300_799_999;
+
 impl fmt::Display for Time {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match DateTime::<Utc>::from_timestamp_millis(self.0.as_millis()) {
-            Some(time) => formatter.write_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true)),
-            None => write!(formatter, "{}", self.0),
-        }
+        formatter.write_str(&self.shown().to_rfc3339_opts(SecondsFormat::Millis, true))
     }
 }
 
@@ -67,6 +72,24 @@ impl<'de> Deserialize<'de> for Time {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_of_any_time_can_be_read() {
+        for (millis, text) in [
+            (i64::MIN, "0000-01-01T00:00:00.000Z"),
+            (FIRST_MILLIS, "0000-01-01T00:00:00.000Z"),
+            (LAST_MILLIS, "9999-12-31T23:59:59.999Z"),
+            (LAST_MILLIS + 1, "9999-12-31T23:59:59.999Z"),
+            (i64::MAX, "9999-12-31T23:59:59.999Z"),
+        ] {
+            let time = Time(Timestamp::from_millis(millis));
+
+            assert_eq!(time.to_string(), text);
+            let read = Time::parse(text).map(|time| time.to_string());
+            assert_eq!(read.as_deref(), Some(text));
+            assert!(!time.local().is_empty() && !time.local_clock().is_empty());
+        }
+    }
 
     #[test]
     fn time_survives_its_text_form() {
