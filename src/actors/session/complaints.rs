@@ -1,4 +1,5 @@
-//! What sessions say of a database that fails them: a line a minute for each kind of question, not one for each agent.
+//! What sessions say that would be one line for each agent: of new accounts, and of a database that fails them. A line a minute
+//! for each kind.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -27,6 +28,13 @@ impl Complaints {
         match self.is_due("account_create") {
             true => tracing::warn!(event = "account_create_failed", account, error = %error),
             false => tracing::debug!(event = "account_create_failed", account, error = %error),
+        }
+    }
+
+    pub(super) fn account_created(&self, account: &str) {
+        match self.is_due("account_created") {
+            true => tracing::info!(event = "account_created", account),
+            false => tracing::debug!(event = "account_created", account),
         }
     }
 
@@ -65,5 +73,36 @@ mod tests {
 
         assert_eq!(said, 3);
         assert!(complaints.is_due("client_read"));
+    }
+
+    /// What is written from the level info on.
+    #[derive(Clone, Default)]
+    struct Written(std::sync::Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_new_accounts_are_a_line_a_minute() {
+        let (complaints, written) = (Complaints::default(), Written::default());
+        let sink = written.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || sink.clone()).finish();
+
+        let _guard = tracing::subscriber::set_default(subscriber);
+        for account in 0..3_000 {
+            complaints.account_created(&format!("osad-{account}"));
+            tokio::time::advance(Duration::from_millis(40)).await;
+        }
+
+        let written = written.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8_lossy(&written);
+        assert_eq!(text.matches("account_created").count(), 2, "{text}");
     }
 }

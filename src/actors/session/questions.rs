@@ -144,7 +144,7 @@ async fn create_account(parts: &SessionParts, username: &AccountName, password: 
     let now = parts.clock.now();
     match parts.accounts.create_account(username.as_str(), &verifiers, now).await {
         Ok(()) => {
-            tracing::info!(event = "account_created", account = username.as_str());
+            parts.complaints.account_created(username.as_str());
             Answer::Created
         }
         Err(StoreError::Exists { .. }) => Answer::Taken,
