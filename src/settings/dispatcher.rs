@@ -269,12 +269,18 @@ impl DispatcherSettings {
             environment,
             flags.layer(),
         ];
-        let values = stacked(layers, &name)?;
+        let mut values = stacked(layers, &name)?;
         let settings = Self::from_values(&values).map_err(located)?.resolved();
         settings.check(&name).map_err(located)?;
         warnings.extend(unused.as_deref().and_then(|file| settings.unused(file, name, &values)));
         warnings.extend(settings.no_password(&values));
         warnings.extend(told.and_then(|told| settings.other_name(told, &values)));
+        if settings.deployment == Deployment::Satellite {
+            // Neither is ever opened.
+            for unused in ["database", "registration.listen"] {
+                values.hide_default(unused);
+            }
+        }
         Ok(Loaded {
             settings,
             warnings,

@@ -162,6 +162,13 @@ impl Values {
         }
     }
 
+    /// Shows no default of a setting that nothing uses here; where somebody set it, it is shown.
+    pub fn hide_default(&mut self, path: &str) {
+        if self.origin(path) == BUILT_IN {
+            self.entries.remove(path);
+        }
+    }
+
     /// The values in force in the order of the documentation: key, value as shown to people, origin.
     pub fn shown(&self) -> impl Iterator<Item = (&'static str, String, &str)> + '_ {
         self.keys.iter().filter_map(|key| {

@@ -105,6 +105,18 @@ fn password_is_taken_as_it_stands_and_never_shown() {
 }
 
 #[test]
+fn what_is_never_opened_beside_a_satellite_is_shown_only_where_it_is_set() {
+    let shown = |own| {
+        let loaded = load(RHN_CONF, own).expect("usable");
+        let keys: Vec<&str> = loaded.values.shown().map(|(key, _, _)| key).collect();
+        ["database", "registration.listen", "xmpp.listen"].map(|key| keys.contains(&key))
+    };
+
+    assert_eq!(shown(""), [false, false, true]);
+    assert_eq!(shown("[registration]\nlisten = ['[::]:8443']\n"), [false, true, true]);
+}
+
+#[test]
 fn origin_of_a_value_is_file_line_and_key() {
     let loaded = load(RHN_CONF, "[postgres]\nport = 6432\n").expect("usable");
 

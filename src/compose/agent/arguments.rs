@@ -34,7 +34,7 @@ pub enum Command {
     /// Say whether the agent runs, and what it has in hand; exit code 69 if it does not run
     Status(PlainArgs),
     /// Say which version this is
-    Version(VersionArgs),
+    Version(PlainArgs),
 }
 
 /// Where the configuration is.
@@ -81,14 +81,6 @@ pub struct RunArgs {
 pub struct PlainArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Answer in JSON, for programs
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// For whom the answer is.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct VersionArgs {
     /// Answer in JSON, for programs
     #[arg(long)]
     pub json: bool,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use self::arguments::{Arguments, Command, PlainArgs, RunArgs, VersionArgs};
+use self::arguments::{Arguments, Command, PlainArgs, RunArgs};
 use self::error::AgentError;
 use super::console::{answer, usage, values};
 use super::process::{detach, notify};
@@ -39,7 +39,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Run(args)) => start(&args),
         Some(Command::CheckConfig(args)) => check_config(&args),
         Some(Command::Status(args)) => status::status(&args),
-        Some(Command::Version(args)) => version(args),
+        Some(Command::Version(args)) => version(&args),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -120,7 +120,8 @@ fn is_executable(program: &Path) -> bool {
     std::fs::metadata(program).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-fn version(args: VersionArgs) -> Result<u8, AgentError> {
+/// The same for every configuration, which is accepted as every command's is.
+fn version(args: &PlainArgs) -> Result<u8, AgentError> {
     let version = env!("CARGO_PKG_VERSION");
     if args.json {
         answer::line(serde_json::json!({ "version": version }).to_string())?;

@@ -65,7 +65,7 @@ pub enum Command {
     /// Say why a system is being pushed, or not
     Explain(SystemArgs),
     /// Say which version this is
-    Version(VersionArgs),
+    Version(PlainArgs),
 }
 
 /// Which dispatcher.
@@ -306,14 +306,6 @@ pub struct ActionsArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub plain: PlainArgs,
-}
-
-/// For whom the answer is.
-#[derive(Clone, Debug, Args)]
-pub struct VersionArgs {
-    /// Answer in JSON, for programs
-    #[arg(long)]
-    pub json: bool,
 }
 
 fn duration(text: &str) -> Result<Duration, &'static str> {
