@@ -104,6 +104,38 @@ pub enum StoreError {
         /// What was looked for.
         missing: String,
     },
+    /// The filter by entitlements names one that is not there.
+    #[error(
+        "push.entitlements names {label:?}, which database {database} does not have: correct it; there are {known}"
+    )]
+    UnknownEntitlement {
+        /// The database.
+        database: DatabaseLabel,
+        /// The label that is set.
+        label: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// There is nothing to filter by.
+    #[error(
+        "push.entitlements is set, and database {database} lacks {missing}, by which it filters: remove push.entitlements"
+    )]
+    NoEntitlements {
+        /// The database.
+        database: DatabaseLabel,
+        /// A table or view that is missing.
+        missing: &'static str,
+    },
+    /// Between here and the server is what does not keep a connection together.
+    #[error(
+        "database {database} is reached through a pooler that lends connections for one transaction ({reason}): name the host and port of PostgreSQL itself, or let the pooler pool sessions"
+    )]
+    Pooled {
+        /// The database.
+        database: DatabaseLabel,
+        /// The server's words.
+        reason: String,
+    },
     /// The user looks for tables elsewhere.
     #[error(
         "database {database} has the Satellite's tables in schema {schema}, and the search_path of its user is {path:?}: let it begin with {schema}, by ALTER ROLE ... SET search_path, or correct the user"
@@ -129,7 +161,7 @@ pub enum StoreError {
         /// A table that is missing.
         missing: &'static str,
     },
-    /// What was asked for is the Satellite's business.
+    /// What was asked for is the Satellite's business: [`SYSTEMS`] or [`SCHEDULE`].
     #[error("{0} belongs to the Satellite: use its web interface or its API")]
     Satellites(&'static str),
     /// The operating system refused a thread for database work.
@@ -198,6 +230,11 @@ pub enum StoreError {
         message: String,
     },
 }
+
+/// What a Satellite's systems are part of.
+pub const SYSTEMS: &str = "the list of systems";
+/// What a Satellite's actions are part of.
+pub const SCHEDULE: &str = "the schedule of actions";
 
 impl StoreError {
     /// Whether the same call may succeed later without anybody's doing.

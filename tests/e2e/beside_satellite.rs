@@ -32,7 +32,7 @@ pub struct BesideSatellite {
 }
 
 /// A site that knows a Satellite's database, in which nothing is ours yet; and where agents connect.
-fn configured(database: &Database, push: &str, hurry: u32) -> (Site, SocketAddr) {
+pub fn configured(database: &Database, push: &str, hurry: u32) -> (Site, SocketAddr) {
     configured_with(database, database.socket.to_str().unwrap(), push, hurry)
 }
 

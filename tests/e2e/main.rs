@@ -79,6 +79,7 @@ mod satellite_kills;
 #[cfg(feature = "dispatcher")]
 mod satellite_pace;
 #[cfg(feature = "dispatcher")]
+mod satellite_refusals;
 mod satellite_rules;
 #[cfg(feature = "dispatcher")]
 mod satellite_scene;

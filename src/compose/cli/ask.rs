@@ -32,6 +32,17 @@ pub fn settings(config: &ConfigArgs) -> Result<DispatcherSettings, CliError> {
     Ok(loaded.settings)
 }
 
+/// Refuses what is a Satellite's business before anything is asked: whatever else is wrong, that is no remedy.
+///
+/// # Errors
+/// [`StoreError::Satellites`].
+pub fn refuse_beside_satellite(settings: &DispatcherSettings, what: &'static str) -> Result<(), CliError> {
+    match settings.deployment {
+        Deployment::Satellite => Err(StoreError::Satellites(what).into()),
+        Deployment::Standalone => Ok(()),
+    }
+}
+
 /// Asks.
 ///
 /// # Errors

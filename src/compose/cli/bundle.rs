@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::arguments::AddArgs;
-use super::ask::{ask, settings};
+use super::ask::{ask, refuse_beside_satellite, settings};
 use super::error::CliError;
 use super::{Done, output};
 use crate::compose::console::named_place::PlaceError;
@@ -18,7 +18,7 @@ use crate::host::clock::SystemClock;
 use crate::net::tls::ServerTls;
 use crate::ports::clock::Clock;
 use crate::ports::file_error::FileError;
-use crate::ports::store::StoreError;
+use crate::ports::store::{SYSTEMS, StoreError};
 use crate::ports::tls::{Certificates, TlsWarning};
 use crate::settings::dispatcher::DispatcherSettings;
 use crate::settings::names::{HTTPS_PORT, XMPP_PORT};
@@ -39,6 +39,7 @@ const FILE_MODE: u32 = 0o600;
 
 pub fn add_system(args: &AddArgs) -> Done {
     let settings = settings(&args.plain.config)?;
+    refuse_beside_satellite(&settings, SYSTEMS)?;
     refuse_name(&settings, &args.name)?;
     let authority = fs::read_to_string(&settings.tls.ca).map_err(FileError::new("read CA file", &settings.tls.ca))?;
     refuse_wrong_authority(&settings)?;

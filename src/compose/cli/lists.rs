@@ -1,12 +1,13 @@
 //! Lists of systems, accounts and actions, and their removal.
 
 use super::arguments::{PlainArgs, ResetArgs, SystemArgs};
-use super::ask::{ask, settings};
+use super::ask::{ask, refuse_beside_satellite, settings};
 use super::error::CliError;
 use super::{Done, output};
 use crate::compose::control::answers::{Action, Answer, System};
 use crate::compose::control::requests::{ActionQuery, Request};
 use crate::compose::time::Time;
+use crate::ports::store::SYSTEMS;
 
 pub fn systems(args: &PlainArgs) -> Done {
     let Answer::Systems(systems) = ask(&settings(&args.config)?, Request::ListSystems)? else {
@@ -43,6 +44,7 @@ fn system_row(system: System) -> [String; 6] {
 
 pub fn remove_system(args: SystemArgs) -> Done {
     let settings = settings(&args.plain.config)?;
+    refuse_beside_satellite(&settings, SYSTEMS)?;
     let request = Request::RemoveSystem { name: args.name };
     let Answer::SystemRemoved(system) = ask(&settings, request)? else {
         return Err(CliError::OtherAnswer);

@@ -18,8 +18,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use self::arguments::{AccountsCommand, Arguments, Command, ScheduleArgs, SystemsCommand, VersionArgs};
-use self::ask::{ask, settings};
+use self::arguments::{AccountsCommand, Arguments, Command, PlainArgs, ScheduleArgs, SystemsCommand};
+use self::ask::{ask, refuse_beside_satellite, settings};
 use self::error::CliError;
 use crate::compose::console::usage;
 use crate::compose::control::answers::{Answer, Scheduled};
@@ -27,6 +27,7 @@ use crate::compose::control::requests::{ActionQuery, Request, Schedule, Selectio
 use crate::compose::dispatcher;
 use crate::host::clock::SystemClock;
 use crate::ports::clock::Clock;
+use crate::ports::store::SCHEDULE;
 
 /// What a command that went well ends with; mostly 0.
 type Done = Result<u8, CliError>;
@@ -80,6 +81,7 @@ fn perform(arguments: Arguments) -> Done {
 
 fn schedule(args: ScheduleArgs) -> Done {
     let settings = settings(&args.plain.config)?;
+    refuse_beside_satellite(&settings, SCHEDULE)?;
     let delayed = args.delay.map(|delay| (SystemClock.now() + delay).into());
     let request = Request::Schedule(Schedule {
         name: args.name,
@@ -110,7 +112,8 @@ fn in_words(scheduled: &Scheduled) -> String {
     format!("action {id} ({name}) is scheduled for {whom}; see `osa-dispatcher actions {id}`")
 }
 
-fn version(args: &VersionArgs) -> Done {
+/// The same for every configuration, which is accepted as every command's is.
+fn version(args: &PlainArgs) -> Done {
     let version = env!("CARGO_PKG_VERSION");
     let schema = crate::store::sqlite::schema_version();
     match args.json {

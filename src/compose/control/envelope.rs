@@ -131,9 +131,12 @@ impl From<&StoreError> for RejectionKind {
             | StoreError::ReadOnly(_) => Self::Busy,
             StoreError::Unreachable { .. } | StoreError::Satellites(_) => Self::Unavailable,
             StoreError::Denied { .. } | StoreError::Unsafe { .. } => Self::Denied,
-            StoreError::NotSatellite { .. } | StoreError::Misled { .. } | StoreError::Unmigrated(_) => {
-                Self::Unconfigured
-            }
+            StoreError::NotSatellite { .. }
+            | StoreError::UnknownEntitlement { .. }
+            | StoreError::NoEntitlements { .. }
+            | StoreError::Pooled { .. }
+            | StoreError::Misled { .. }
+            | StoreError::Unmigrated(_) => Self::Unconfigured,
             StoreError::Damaged(_)
             | StoreError::Empty(_)
             | StoreError::StrangeLog { .. }

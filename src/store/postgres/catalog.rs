@@ -52,6 +52,14 @@ const TABLES: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// What is used for a filter by entitlements, if one is set.
+const FILTERED_BY: [&str; 4] = [
+    "rhnservergrouptype",
+    "rhnfeature",
+    "rhnserverentitlementview",
+    "rhnserverfeaturesview",
+];
+
 /// The facts that differ between sites, looked up at the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Catalog {
@@ -71,7 +79,8 @@ impl Catalog {
     /// Looks everything up.
     ///
     /// # Errors
-    /// [`StoreError::NotSatellite`] for what is missing; an entitlement that is not known is told with those that are.
+    /// [`StoreError::NotSatellite`] for what is missing; [`StoreError::UnknownEntitlement`] and
+    /// [`StoreError::NoEntitlements`] for a filter that cannot be.
     pub(super) async fn read(
         connection: &mut AsyncPgConnection,
         entitlements: &[String],
@@ -177,6 +186,12 @@ async fn check_entitlements(
     if wanted.is_empty() {
         return Ok(());
     }
+    for missing in FILTERED_BY {
+        if !has_table(connection, missing).await? {
+            let database = label.clone();
+            return Err(StoreError::NoEntitlements { database, missing }.into());
+        }
+    }
     let known: Vec<(String,)> =
         statement::<(Text,)>("SELECT label FROM rhnServerGroupType UNION SELECT label FROM rhnFeature ORDER BY 1")
             .load(connection)
@@ -186,8 +201,9 @@ async fn check_entitlements(
         return Ok(());
     };
     let known: Vec<&str> = known.iter().map(|(label,)| label.as_str()).collect();
-    Err(lacks(
-        label,
-        format!("entitlement or feature {unknown:?} (it has {})", known.join(", ")),
-    ))
+    Err(Failure::Refused(StoreError::UnknownEntitlement {
+        database: label.clone(),
+        label: unknown.clone(),
+        known: known.join(", "),
+    }))
 }

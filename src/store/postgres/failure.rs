@@ -127,6 +127,13 @@ fn by_message(message: &str, database: &DatabaseLabel) -> StoreError {
     if says(message, &["relation \"osa_"]) && says(message, &["does not exist"]) {
         return StoreError::Unmigrated(database.clone());
     }
+    // Nobody else prepares on a connection of ours, or takes back what is prepared.
+    if says(message, &["prepared statement \""]) && says(message, &["already exists", "does not exist"]) {
+        return StoreError::Pooled {
+            database: database.clone(),
+            reason: message.replace('\n', " "),
+        };
+    }
     if says(message, &["No space left on device"]) {
         return StoreError::Full(database.clone());
     }
@@ -207,6 +214,14 @@ mod tests {
             ),
             ("permission denied for table rhnserver", "refuses its user"),
             ("must be owner of relation rhnserveraction", "refuses its user"),
+            (
+                "prepared statement \"s2\" already exists",
+                "let the pooler pool sessions",
+            ),
+            (
+                "prepared statement \"s2\" does not exist",
+                "let the pooler pool sessions",
+            ),
             ("column \"x\" does not exist", "column \"x\" does not exist"),
             ("relation \"osa_push\" does not exist", "run osa-dispatcher migrate"),
             (

@@ -3,24 +3,24 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::PostgresStore;
 use super::failure::Failure;
 use super::pool::Access;
 use super::requests::{self, last_trace};
-use super::statement::{Statement, is_bigint, statement};
+use super::statement::{Statement, any_text, is_bigint, lossy, statement};
 use super::work::millis;
 use crate::domain::ids::{ActionId, SystemId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::ports::inventory::{ActionFilter, ActionRow, ActionStatus, Explanation, Inventory, NewAction, SystemRow};
-use crate::ports::store::StoreError;
+use crate::ports::store::{self, StoreError};
 use crate::store::rows::{status_id, status_of};
 
-const SYSTEMS: StoreError = StoreError::Satellites("the list of systems");
-const SCHEDULE: StoreError = StoreError::Satellites("the schedule of actions");
+const SYSTEMS: StoreError = StoreError::Satellites(store::SYSTEMS);
+const SCHEDULE: StoreError = StoreError::Satellites(store::SCHEDULE);
 
 #[async_trait]
 impl Inventory for PostgresStore {
@@ -82,8 +82,8 @@ impl Inventory for PostgresStore {
     }
 }
 
-type System = (i64, String, Option<String>, bool, Option<i64>, i64);
-type SystemTypes = (BigInt, Text, Nullable<Text>, Bool, Nullable<BigInt>, BigInt);
+type System = (i64, Vec<u8>, Option<String>, bool, Option<i64>, i64);
+type SystemTypes = (BigInt, Binary, Nullable<Text>, Bool, Nullable<BigInt>, BigInt);
 
 async fn systems(
     connection: &mut AsyncPgConnection,
@@ -91,8 +91,9 @@ async fn systems(
     name: Option<String>,
 ) -> Result<Vec<SystemRow>, Failure> {
     let (last_message, is_bigint) = (millis("c.last_message_time"), is_bigint("s.id"));
+    let name_of = any_text("coalesce(s.name, '')");
     let query = statement::<SystemTypes>(format!(
-        "SELECT s.id::bigint, coalesce(s.name, ''), c.jabber_id, coalesce(state.label = 'online', FALSE), {last_message}, \
+        "SELECT s.id::bigint, {name_of}, c.jabber_id, coalesce(state.label = 'online', FALSE), {last_message}, \
            (SELECT count(*) FROM rhnServerAction sa WHERE sa.server_id = s.id AND sa.status IN (0, 1)) \
          FROM rhnServer s LEFT JOIN rhnPushClient c ON c.server_id = s.id \
          LEFT JOIN rhnPushClientState state ON state.id = c.state_id WHERE {is_bigint} {only}"
@@ -104,7 +105,7 @@ async fn systems(
     let rows: Vec<System> = query.load(connection).await?;
     let row = |(id, name, jid, online, last_message, pending): System| SystemRow {
         id: SystemId(id),
-        name,
+        name: lossy(&name),
         jid,
         // The Satellite takes a JID from all other systems when one claims it.
         jid_owner: None,
@@ -115,13 +116,13 @@ async fn systems(
     Ok(rows.into_iter().map(row).collect())
 }
 
-type Ids = (i64, i64, String, String, i64);
+type Ids = (i64, i64, Vec<u8>, Vec<u8>, i64);
 type Times = (i64, i64, Option<i64>, Option<i64>);
-type Row = (Ids, Times, (i64, Option<String>));
+type Row = (Ids, Times, (i64, Option<Vec<u8>>));
 type RowTypes = (
-    (BigInt, BigInt, Text, Text, BigInt),
+    (BigInt, BigInt, Binary, Binary, BigInt),
     (BigInt, BigInt, Nullable<BigInt>, Nullable<BigInt>),
-    (BigInt, Nullable<Text>),
+    (BigInt, Nullable<Binary>),
 );
 
 /// Lists actions, newest first. One without a name has that of its type.
@@ -142,15 +143,15 @@ async fn actions(connection: &mut AsyncPgConnection, filter: &ActionFilter) -> R
         told.push(ActionRow {
             id,
             system,
-            system_name,
-            name,
+            system_name: lossy(&system_name),
+            name: lossy(&name),
             status,
             created: Timestamp::from_millis(created),
             earliest: Timestamp::from_millis(earliest),
             picked_up: picked_up.map(Timestamp::from_millis),
             completed: completed.map(Timestamp::from_millis),
             remaining_tries,
-            result,
+            result: result.as_deref().map(lossy),
             trace: last_trace(connection, system, id, ended).await?,
         });
     }
@@ -162,10 +163,12 @@ fn listing(filter: &ActionFilter) -> Statement<RowTypes> {
     let (picked_up, completed) = (millis("sa.pickup_time"), millis("sa.completion_time"));
     let tries = "sa.remaining_tries";
     let tries = format!("coalesce(CASE WHEN {} THEN {tries} END, 0)::bigint", is_bigint(tries));
+    let (system_name, name) = (any_text("coalesce(s.name, '')"), any_text("coalesce(a.name, t.name)"));
+    let result = any_text("sa.result_msg");
     let (is_action, is_system) = (is_bigint("sa.action_id"), is_bigint("sa.server_id"));
     let mut text = format!(
-        "SELECT sa.action_id::bigint, sa.server_id::bigint, coalesce(s.name, ''), coalesce(a.name, t.name), \
-           sa.status::bigint, {created}, {earliest}, {picked_up}, {completed}, {tries}, sa.result_msg \
+        "SELECT sa.action_id::bigint, sa.server_id::bigint, {system_name}, {name}, \
+           sa.status::bigint, {created}, {earliest}, {picked_up}, {completed}, {tries}, {result} \
          FROM rhnServerAction sa JOIN rhnAction a ON a.id = sa.action_id JOIN rhnServer s ON s.id = sa.server_id \
          JOIN rhnActionType t ON t.id = a.action_type WHERE {is_action} AND {is_system}"
     );

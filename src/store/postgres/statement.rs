@@ -51,6 +51,19 @@ impl<Row> Statement<Row> {
     }
 }
 
+/// A text that people gave, as bytes: a database with the encoding `SQL_ASCII` keeps any, and sends none that is not UTF-8 as
+/// a text; one such name would fail a statement for all other rows. [`lossy`] reads it.
+pub(super) fn any_text(column: &str) -> String {
+    format!(
+        "convert_to({column}, CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)"
+    )
+}
+
+/// The text of [`any_text`]; what is not UTF-8 is shown as U+FFFD.
+pub(super) fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
 /// The condition that what this `NUMERIC` column has is a `BIGINT`. One row with a larger number, or with `NaN`, which is greater
 /// than every number, would fail a statement that casts it for all other rows. It is a condition on one table alone, so such rows
 /// are left out where they are read, before any cast. `CASE` keeps the planner from taking a range of everything for

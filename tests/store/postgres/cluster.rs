@@ -137,6 +137,11 @@ pub struct Database {
 impl Database {
     /// A Satellite's database on the shared server, without the dispatcher's tables.
     pub fn satellite() -> Self {
+        Self::empty(&["-T", "satellite"])
+    }
+
+    /// One that is made so.
+    pub fn empty(how: &[&str]) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let made = MADE.fetch_add(1, Ordering::Relaxed);
         let database = Self {
@@ -145,12 +150,7 @@ impl Database {
             is_dropped: true,
             name: format!("test_{}_{made}", std::process::id()),
         };
-        must(
-            database
-                .program("createdb")
-                .args(["-T", "satellite"])
-                .arg(&database.name),
-        );
+        must(database.program("createdb").args(how).arg(&database.name));
         database
     }
 

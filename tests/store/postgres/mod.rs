@@ -15,6 +15,7 @@ mod satellite;
 mod site;
 mod starts;
 mod strange_ids;
+mod strange_names;
 mod tls;
 mod traces;
 

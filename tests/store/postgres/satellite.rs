@@ -339,7 +339,17 @@ async fn only_entitled_systems_have_work_and_unknown_labels_are_refused() {
     };
     let told = error.to_string();
     assert!(
-        told.contains("provisioning") && told.contains("virtualization_host"),
+        told.contains("push.entitlements names \"provisioning\"") && told.contains("virtualization_host"),
+        "{told}"
+    );
+    assert!(!told.contains("name the Satellite's database"), "{told}");
+    site.satellite.run("DROP VIEW rhnServerFeaturesView").await;
+    let Err(error) = PostgresStore::open(&options).await else {
+        panic!("opened");
+    };
+    let told = error.to_string();
+    assert!(
+        told.contains("lacks rhnserverfeaturesview") && told.contains("remove push.entitlements"),
         "{told}"
     );
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use self::names::check_name;
 pub use self::names::check_system_name;
+use self::names::{check_name, unknown_systems};
 use super::answers::{
     AccountEntry, Action, Answer, DatabaseState, Pong, Private, RunningStatus, Scheduled, Status, System, SystemAdded,
     SystemName,
@@ -23,7 +23,7 @@ use crate::domain::push::system::Snapshot;
 use crate::domain::secret::Secret;
 use crate::ports::clock::{Clock, Entropy};
 use crate::ports::inventory::{ActionFilter, ActionStatus, NewAction, SystemRow};
-use crate::ports::store::Store;
+use crate::ports::store::{Store, StoreError};
 use crate::protocol::systemid::{self, Profile};
 
 /// Actions listed at once at most, so that an answer fits the control socket.
@@ -143,7 +143,9 @@ impl Desk {
         match (self.store.systems().await, running) {
             (Ok(systems), _) => Ok(Some(systems)),
             (Err(error), Some(running)) => {
-                running.database = DatabaseState::Failing;
+                if is_outage(&error) {
+                    running.database = DatabaseState::Failing;
+                }
                 running.database_error = Some(error.to_string());
                 Ok(None)
             }
@@ -382,17 +384,10 @@ fn account_of(jid: &str) -> Option<&str> {
     jid.split_once('@').map(|(username, _)| username)
 }
 
-fn unknown_systems(names: &[&str]) -> Rejection {
-    let shown: Vec<String> = names.iter().take(5).map(|name| format!("{name:?}")).collect();
-    let more = match names.len() - shown.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let message = format!(
-        "no system is named {}{more}; see `osa-dispatcher systems list`",
-        shown.join(", ")
-    );
-    Rejection::new(RejectionKind::NotFound, message)
+/// Whether it is the database that fails. What it has against one statement may be of this one alone: those that matter are the
+/// poller's, and it says what they met.
+const fn is_outage(error: &StoreError) -> bool {
+    !matches!(error, StoreError::Other { .. })
 }
 
 #[cfg(test)]

@@ -39,3 +39,17 @@ fn is_file_name(name: &str) -> bool {
             .chars()
             .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
 }
+
+/// That no system has these names.
+pub(super) fn unknown_systems(names: &[&str]) -> Rejection {
+    let shown: Vec<String> = names.iter().take(5).map(|name| format!("{name:?}")).collect();
+    let more = match names.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message = format!(
+        "no system is named {}{more}; see `osa-dispatcher systems list`",
+        shown.join(", ")
+    );
+    Rejection::new(RejectionKind::NotFound, message)
+}

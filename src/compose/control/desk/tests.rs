@@ -267,3 +267,16 @@ async fn silent_agent_is_unavailable() {
     assert_eq!(rejection.kind, RejectionKind::Unavailable);
     assert!(rejection.message.contains("does not answer"), "{rejection}");
 }
+
+#[test]
+fn error_of_one_statement_is_no_outage() {
+    let database = crate::ports::store::DatabaseLabel::new("db.example:5432/rhnschema");
+    let reason = "x".to_owned();
+    let message = reason.clone();
+
+    assert!(!is_outage(&StoreError::Other {
+        database: database.clone(),
+        message
+    }));
+    assert!(is_outage(&StoreError::Unreachable { database, reason }));
+}
