@@ -275,12 +275,7 @@ impl DispatcherSettings {
         warnings.extend(unused.as_deref().and_then(|file| settings.unused(file, name, &values)));
         warnings.extend(settings.no_password(&values));
         warnings.extend(told.and_then(|told| settings.other_name(told, &values)));
-        if settings.deployment == Deployment::Satellite {
-            // Neither is ever opened.
-            for unused in ["database", "registration.listen"] {
-                values.hide_default(unused);
-            }
-        }
+        settings.hide_unopened(&mut values);
         Ok(Loaded {
             settings,
             warnings,
@@ -314,6 +309,14 @@ impl DispatcherSettings {
                 wanted,
             }),
             (Deployment::Satellite | Deployment::Standalone, _) => Ok(()),
+        }
+    }
+
+    /// Neither is ever opened beside a Satellite.
+    fn hide_unopened(&self, values: &mut Values) {
+        if self.deployment == Deployment::Satellite {
+            values.hide_default("database");
+            values.hide_default("registration.listen");
         }
     }
 
