@@ -9,7 +9,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use tokio_postgres::config::{Config, SslMode as Wanted};
 
 use super::clock::DatabaseClock;
-use super::failure::{Failure, of_connecting};
+use super::failure::{Failure, of_connecting, of_first_words};
 use super::options::{PostgresOptions, ServerAddress, SslMode};
 use super::statement::statement;
 use super::tls::Tls;
@@ -61,7 +61,7 @@ impl Connector {
     /// Opens a connection whose statements end by themselves; cancelled by the caller's deadline.
     ///
     /// # Errors
-    /// [`StoreError::Unreachable`], [`StoreError::Denied`], [`StoreError::Unsafe`].
+    /// [`StoreError::Unreachable`], [`StoreError::Denied`], [`StoreError::Unsafe`], [`StoreError::Pooled`].
     pub(super) async fn connect(&self) -> Result<AsyncPgConnection, StoreError> {
         let (client, driver) = self
             .config
@@ -70,10 +70,7 @@ impl Connector {
             .map_err(|error| of_connecting(&error, &self.label))?;
         let mut connection = AsyncPgConnection::try_from_client_and_connection(client, driver)
             .await
-            .map_err(|error| StoreError::Unreachable {
-                database: self.label.clone(),
-                reason: error.to_string(),
-            })?;
+            .map_err(|error| of_first_words(&error.to_string(), &self.label))?;
         self.set_up(&mut connection)
             .await
             .map_err(|failure| failure.into_store_error(&self.label))?;

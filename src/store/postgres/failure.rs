@@ -115,6 +115,18 @@ fn unreachable(database: &DatabaseLabel, reason: &str) -> StoreError {
     }
 }
 
+/// Nobody else prepares on a connection of ours, or takes back what is prepared.
+fn is_pooled(message: &str) -> bool {
+    says(message, &["prepared statement \""]) && says(message, &["already exists", "does not exist"])
+}
+
+fn pooled(database: &DatabaseLabel, reason: &str) -> StoreError {
+    StoreError::Pooled {
+        database: database.clone(),
+        reason: reason.replace('\n', " "),
+    }
+}
+
 /// Tells PostgreSQL's errors apart by their texts, as diesel-async does not pass their SQLSTATE on. A server that speaks
 /// another language gives [`StoreError::Other`] with its words.
 fn by_message(message: &str, database: &DatabaseLabel) -> StoreError {
@@ -127,12 +139,8 @@ fn by_message(message: &str, database: &DatabaseLabel) -> StoreError {
     if says(message, &["relation \"osa_"]) && says(message, &["does not exist"]) {
         return StoreError::Unmigrated(database.clone());
     }
-    // Nobody else prepares on a connection of ours, or takes back what is prepared.
-    if says(message, &["prepared statement \""]) && says(message, &["already exists", "does not exist"]) {
-        return StoreError::Pooled {
-            database: database.clone(),
-            reason: message.replace('\n', " "),
-        };
+    if is_pooled(message) {
+        return pooled(database, message);
     }
     if says(message, &["No space left on device"]) {
         return StoreError::Full(database.clone());
@@ -146,6 +154,14 @@ fn by_message(message: &str, database: &DatabaseLabel) -> StoreError {
     StoreError::Other {
         database: database.clone(),
         message: message.replace('\n', " "),
+    }
+}
+
+/// Why a connection that came about could not be set up.
+pub(super) fn of_first_words(reason: &str, database: &DatabaseLabel) -> StoreError {
+    match is_pooled(reason) {
+        true => pooled(database, reason),
+        false => unreachable(database, reason),
     }
 }
 
@@ -197,6 +213,22 @@ fn is_of_another_service(error: &tokio_postgres::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pooler_of_transactions_is_named_from_the_first_words_on() {
+        let database = DatabaseLabel::new("db.example:6432/rhnschema");
+        for (reason, expected) in [
+            (
+                "prepared statement \"s0\" already exists",
+                "let the pooler pool sessions",
+            ),
+            ("connection closed", "cannot be reached"),
+        ] {
+            let told = of_first_words(reason, &database).to_string();
+
+            assert!(told.contains(expected), "{told}");
+        }
+    }
 
     #[test]
     fn each_message_has_its_error() {
