@@ -5,7 +5,7 @@
 //! | `a17` | action 17 was assigned to systems, or its time changed | `osa_action_assigned`, `osa_action_postponed` |
 //! | `s5` | an action of a system in bucket 5 changed its status | `osa_action_moved` |
 //! | `c5` | a client in bucket 5 has another name, key or JID, or is to be pinged | `osa_client_changed` |
-//! | anything else | something changed | those of the first version |
+//! | anything else | something changed | those of the first version; any, where a column has another type than before |
 //!
 //! A system's bucket is its id modulo [`BUCKETS`]. Hints only say where to look: what was missed is found by the sweep and
 //! by reconciliation.
