@@ -232,3 +232,19 @@ fn records_that_failed_are_made_before_what_waits_for_them() {
     agenda.performed(Outcome::Recorded, again);
     assert_eq!(systems_of_next(&mut agenda, again), ("claim", vec![RETURNING]));
 }
+
+#[test]
+fn opening_finds_the_last_words_of_the_connection_before() {
+    let mut agenda = two_connected(None);
+    let anew = Arrival {
+        connection: ConnectionId(8),
+        ..arrival(WAITING, None)
+    };
+    agenda.session_opened(anew, RECORDED);
+
+    agenda.client_reported(WAITING, ConnectionId(7), ClientEvent::Ponged, RECORDED);
+
+    assert_eq!(systems_of_next(&mut agenda, RECORDED), ("record", vec![WAITING]));
+    agenda.performed(Outcome::Recorded, RECORDED);
+    assert_eq!(next(&mut agenda, RECORDED), Some(Operation::Open(vec![WAITING])));
+}

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! entries ──all, in their order──► Record ──► recorded up to a place
-//! claims, opens, reads: each with the place of the last entry it must find ──reached?──► Claim, Open, Read
+//! claims, reads: each with the place of the last entry it must find ──reached?──► Claim, Read
+//! opens: ──all entries of its system recorded?──► Open
 //! ```
 //!
 //! A claim must find its system's last request ended, an opening its reports applied, a read the steps that caused it:
 //! so each waits for the entries of its own system that were queued before it. Where slots are counted, a claim must find
 //! those of all systems.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::{Agenda, Operation};
@@ -52,7 +53,7 @@ pub(super) struct Lanes {
     /// The last entry of each system, of those that are not recorded.
     last: BTreeMap<SystemId, Place>,
     claims: VecDeque<(Place, Claim)>,
-    opens: BTreeMap<SystemId, Place>,
+    opens: BTreeSet<SystemId>,
     reads: BTreeMap<SystemId, Place>,
     asks_changed: bool,
     recorded_last: bool,
@@ -71,7 +72,7 @@ impl Lanes {
             recorded: 0,
             last: BTreeMap::new(),
             claims: VecDeque::new(),
-            opens: BTreeMap::new(),
+            opens: BTreeSet::new(),
             reads: BTreeMap::new(),
             asks_changed: false,
             recorded_last: false,
@@ -110,7 +111,7 @@ impl Lanes {
     }
 
     pub(super) fn open(&mut self, system: SystemId) {
-        self.opens.insert(system, self.last_of(system));
+        self.opens.insert(system);
     }
 
     /// Queues a read that is to find what was recorded; one that was queued earlier is superseded.
@@ -195,7 +196,7 @@ impl Lanes {
         if std::mem::take(&mut self.asks_changed) {
             return Some(Operation::AskChanged);
         }
-        let opens = take_batch(&mut self.opens, self.recorded);
+        let opens = self.take_opens();
         (!opens.is_empty()).then_some(Operation::Open(opens))
     }
 
@@ -211,6 +212,17 @@ impl Lanes {
         taken
     }
 
+    /// What an opening reads is all that is known of its system: it also waits for entries that came after it, as from an
+    /// older connection's last words.
+    fn take_opens(&mut self) -> Vec<SystemId> {
+        let ready = self.opens.iter().filter(|system| !self.last.contains_key(system));
+        let batch: Vec<SystemId> = ready.copied().take(READ_BATCH_MAX).collect();
+        for system in &batch {
+            self.opens.remove(system);
+        }
+        batch
+    }
+
     fn record_is_due(&self, now: Timestamp) -> bool {
         let Some((_, first)) = self.entries.front() else {
             return false;
@@ -221,7 +233,7 @@ impl Lanes {
         is_time
             || self.entries.len() >= RECORD_BATCH_MAX
             || self.claims.iter().any(|(place, _)| is_awaited(place))
-            || self.opens.values().any(is_awaited)
+            || self.opens.iter().any(|system| self.last.contains_key(system))
     }
 
     /// When entries are to be recorded though nobody waits for them.
