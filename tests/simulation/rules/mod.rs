@@ -93,6 +93,15 @@ fn finished_report_rereads_before_anything_is_asked_again() {
 }
 
 #[test]
+fn answer_that_its_report_overtook_awaits_no_report() {
+    let mut bench = Bench::new(AgentKind::New, Authority::Satellite, &[queued(1)]);
+    bench.hear(ClientEvent::Finished(report(1, RunEnd::Exited(0)))).accept();
+
+    assert!(!bench.steps.contains(&Step::Answered(RequestNumber(1))));
+    assert_eq!(bench.after(secs(60)).observe(&[queued(1)]).sent(), 2);
+}
+
+#[test]
 fn refused_request_is_repeated_after_a_minute() {
     let mut bench = Bench::new(AgentKind::New, Authority::Dispatcher, &[queued(1)]);
     bench.hear(ClientEvent::Refused(RequestNumber(1), Refusal::Disabled));

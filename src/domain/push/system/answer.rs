@@ -140,6 +140,10 @@ impl SystemPush {
     /// A run ended. It is recorded in any case: the store tells a repeated report by its run id.
     fn finished(&mut self, report: RunReport, turn: &mut Turn<'_>) {
         self.note(Step::Finished(report), turn);
+        if matches!(self.outstanding, Outstanding::Sent(number, _) if number <= report.covers) {
+            // Its answer is overtaken: nothing is awaited of it any more.
+            self.outstanding = Outstanding::None;
+        }
         self.open.retain(|request| request.number > report.covers);
         self.steps.reset(WaitReason::CheckRunning);
         self.distrust(turn);
