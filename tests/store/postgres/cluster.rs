@@ -7,7 +7,6 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -142,13 +141,13 @@ impl Database {
 
     /// One that is made so.
     pub fn empty(how: &[&str]) -> Self {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let made = MADE.fetch_add(1, Ordering::Relaxed);
+        // The server outlives a run of the tests, and numbers of processes come again.
+        let drawn = fs::read_to_string("/proc/sys/kernel/random/uuid").expect("Linux draws one");
         let database = Self {
             socket: shared().directory.join("socket"),
             port: PORT,
             is_dropped: true,
-            name: format!("test_{}_{made}", std::process::id()),
+            name: format!("test_{}", drawn.trim().replace('-', "_")),
         };
         must(database.program("createdb").args(how).arg(&database.name));
         database
