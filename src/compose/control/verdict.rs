@@ -77,9 +77,7 @@ impl Facts<'_> {
             None => "nothing is due now".to_owned(),
         }
     }
-}
 
-impl Facts<'_> {
     /// Nothing is to be done now, but what will keep it from being done can be mended by then.
     fn idle(&self, said: String) -> String {
         match self.system.jid {

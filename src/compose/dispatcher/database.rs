@@ -28,7 +28,7 @@ const SOCKETS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 /// The data directory holds secrets.
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// More than a clock that is kept is ever wrong, and less than existing agents forgive in signatures.
+/// More than a clock that is kept is ever wrong.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(10);
 
 /// An open database.
@@ -107,7 +107,7 @@ impl Database {
     }
 }
 
-/// What is due goes by the database's clock; logs and certificates go by this machine's.
+/// What is due goes by the database's clock, the log by this machine's.
 fn compare_clocks(store: &PostgresStore) {
     let (here, there) = (SystemClock.now(), store.clock().now());
     let apart = here.saturating_since(there).max(there.saturating_since(here));

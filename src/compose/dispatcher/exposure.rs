@@ -5,7 +5,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::authority_files;
+use super::{authority_files, ground, passwords};
 use crate::settings::Loaded;
 use crate::settings::dispatcher::DispatcherSettings;
 
@@ -41,7 +41,7 @@ pub enum Exposure {
 /// Looks at the files that are there. The private keys of certificates are looked at by who reads them.
 pub fn exposures(loaded: &Loaded<DispatcherSettings>) -> Vec<Exposure> {
     let data_dir = &loaded.settings.data_dir;
-    let own = ["decoy.key", "passwords.key"].map(|name| data_dir.join(name));
+    let own = [ground::decoy_path(data_dir), passwords::path(data_dir)];
     let secrets = own
         .into_iter()
         .chain([authority_files(&loaded.settings).key])

@@ -258,6 +258,7 @@ fn streams(settings: &DispatcherSettings) -> Result<ServerConfig, ServeError> {
     })
 }
 
-fn decoy_path(data_dir: &Path) -> PathBuf {
+/// Where the secret is by which accounts that do not exist look as if they did.
+pub(super) fn decoy_path(data_dir: &Path) -> PathBuf {
     data_dir.join("decoy.key")
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{ServeError, decoy};
@@ -17,13 +17,18 @@ use crate::settings::dispatcher::DispatcherSettings;
 /// # Errors
 /// The key cannot be read, written or removed.
 pub fn vault(settings: &DispatcherSettings) -> Result<Option<Arc<dyn Vault>>, ServeError> {
-    let path = settings.data_dir.join("passwords.key");
+    let path = path(&settings.data_dir);
     if !settings.accounts.digest_login {
         forget(&path)?;
         return Ok(None);
     }
     let key = decoy::secret(&path, &OsEntropy)?;
     Ok(KeyVault::new(&key, Arc::new(OsEntropy)).map(|vault| Arc::new(vault) as _))
+}
+
+/// Where its key is.
+pub(super) fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join("passwords.key")
 }
 
 fn forget(path: &Path) -> Result<(), FileError> {

@@ -99,10 +99,12 @@ impl PostgresStore {
         }
         let (pool, watch, changes) = (Arc::clone(&self.pool), Arc::clone(&self.watch), self.changes());
         self.pool.runtime().spawn(async move {
-            // What fails here fails for whoever looks, too, and is told there.
-            let marks = marks(&pool, &asked).await.ok();
+            // What fails here fails for whoever looks, too, and people are told there; reconciliation does without it.
+            let marks = marks(&pool, &asked).await.inspect_err(|error| {
+                tracing::debug!(event = "store_operation_failed", operation = "sweep", error = %error);
+            });
             let mut watch = locked(&watch);
-            let changed = watch.swept(&asked, marks.as_deref(), began, Instant::now());
+            let changed = watch.swept(&asked, marks.ok().as_deref(), began, Instant::now());
             if !changed.is_empty() {
                 watch.changed(changed);
                 changes.notify_one();

@@ -169,12 +169,11 @@ impl Lanes {
                     self.entries.push_front((self.recording, entry));
                 }
             }
-            Operation::Claim(claims, _) => self.claim(claims),
             Operation::Open(systems) => systems.into_iter().for_each(|system| self.open(system)),
             Operation::Read(systems) => systems.into_iter().for_each(|system| self.read(system)),
             Operation::AskChanged => self.asks_changed = true,
-            // Asked for again with what holds by then.
-            Operation::Settle(_) => {}
+            // Decided or asked for again, with what holds by then.
+            Operation::Claim(..) | Operation::Settle(_) => {}
         }
     }
 
