@@ -10,6 +10,7 @@ const NARROW: Limits = Limits {
     stanza_bytes: 300,
     depth: 4,
     attributes: 3,
+    ..Limits::BEFORE_LOGIN
 };
 
 /// Reads the bytes as a stream.

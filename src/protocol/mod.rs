@@ -20,7 +20,7 @@ pub mod iq_auth;
 pub mod ns;
 pub mod osa;
 pub mod register;
-pub(crate) mod roster;
+pub mod roster;
 pub mod sasl;
 pub mod stanza;
 pub mod stream;

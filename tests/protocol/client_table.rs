@@ -126,6 +126,8 @@ fn describe(output: ClientOutput) -> String {
         Output::StartTls => "tls".into(),
         Output::Event(ClientEvent::LoggedIn { .. }) => "in".into(),
         Output::Event(ClientEvent::Deliver(stanza)) => format!("deliver-{}", stanza.name()),
+        Output::Event(ClientEvent::Roster(items)) => format!("roster-{}", items.len()),
+        Output::Event(ClientEvent::RosterChanged(items)) => format!("roster-changed-{}", items.len()),
         Output::Close(end) => format!("{end:?}"),
     }
 }
@@ -246,17 +248,32 @@ fn requests_of_the_server_are_answered() {
             "<iq type='get' id='1' from='sat.test'><ping xmlns='urn:xmpp:ping'/></iq>",
             "iq",
         ),
-        ("<iq type='set' id='1'><query xmlns='jabber:iq:roster'/></iq>", "iq"),
+        (
+            "<iq type='set' id='1'><query xmlns='jabber:iq:roster'><item jid='a@b/c'/></query></iq>",
+            "iq roster-changed-1",
+        ),
+        (
+            "<iq type='set' id='1' from='u@sat.test/osad'><query xmlns='jabber:iq:roster'/></iq>",
+            "iq roster-changed-0",
+        ),
+        (
+            "<iq type='set' id='1' from='stranger@sat.test'><query xmlns='jabber:iq:roster'/></iq>",
+            "iq-error",
+        ),
         (
             "<iq type='get' id='1'><query xmlns='jabber:iq:version'/></iq>",
             "iq-error",
         ),
         ("<iq type='set' id='1'><ping xmlns='urn:xmpp:ping'/></iq>", "iq-error"),
         (
-            "<iq type='result' id='roster'><query xmlns='jabber:iq:roster'/></iq>",
+            "<iq type='result' id='roster' from='sat.test'><query xmlns='jabber:iq:roster'><item jid='a@b'/><item/></query></iq>",
+            "roster-1",
+        ),
+        (
+            "<iq type='result' id='roster' from='stranger@sat.test/x'><query xmlns='jabber:iq:roster'/></iq>",
             "",
         ),
-        ("<iq type='error' id='roster'/>", ""),
+        ("<iq type='error' id='roster'/>", "roster-0"),
         ("<iq id='1'/>", ""),
     ] {
         assert_eq!(Scripted::at(At::Open).say(iq), expected, "{iq}");

@@ -187,6 +187,36 @@ fn flood_of_attributes_is_refused() {
 }
 
 #[test]
+fn stanza_of_one_among_many_loses_its_excess_and_not_the_stream() {
+    let many: String = (0..33).map(|n| format!(" a{n}=''")).collect();
+    let deep = format!("<m id='1'>{}x{}<b>y</b></m>", "<a>".repeat(40), "</a>".repeat(40));
+    let text = format!("{HEADER}{deep}<m{many}/><m id='2'/>");
+
+    let frames = decode_all(&mut Decoder::new(Limits::FROM_SERVER), text.as_bytes()).unwrap();
+
+    let [
+        Frame::Open(_),
+        Frame::Stanza(first),
+        Frame::Stanza(second),
+        Frame::Stanza(third),
+    ] = frames.as_slice()
+    else {
+        panic!("{frames:?}");
+    };
+    assert_eq!(
+        (first.attr("id"), first.get_child("b", "jabber:client").unwrap().text()),
+        (Some("1"), "y".into())
+    );
+    assert_eq!(levels(first), 15);
+    assert_eq!(second.attrs().len(), 0);
+    assert_eq!(third.attr("id"), Some("2"));
+}
+
+fn levels(element: &minidom::Element) -> usize {
+    1 + element.children().map(levels).max().unwrap_or_default()
+}
+
+#[test]
 fn flood_of_small_elements_is_bounded_by_bytes() {
     assert_eq!(
         fault(&format!("<a>{}", "<b/>".repeat(5_000))),

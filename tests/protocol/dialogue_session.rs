@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use osa::protocol::codec::CodecError;
+use osa::protocol::roster::{RosterItem, Subscription};
 use osa::protocol::stream::StreamFault;
 use osa::protocol::stream::client::ClientEnd;
 use osa::protocol::stream::server::{ClientActivity, ServerEnd, ServerEvent};
@@ -117,4 +118,18 @@ fn stanza_within_the_limit_after_login_is_taken_and_one_beyond_is_not() {
             assert_eq!(pair.server_end, Some(ServerEnd::Fault(fault)));
         }
     }
+}
+
+#[test]
+fn roster_of_the_embedded_server_holds_the_dispatcher_both_ways() {
+    let mut pair = Pair::usual().with_account();
+
+    pair.run();
+
+    let dispatcher = RosterItem {
+        jid: "rhn-dispatcher-sat@sat.test".into(),
+        subscription: Subscription::Both,
+        is_asked: false,
+    };
+    assert_eq!(pair.roster, Some(vec![dispatcher]));
 }

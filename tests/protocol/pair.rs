@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use osa::domain::secret::Secret;
+use osa::protocol::roster::RosterItem;
 use osa::protocol::sasl::{Salts, TlsExporter, Verifiers};
 use osa::protocol::stream::client::{ClientConfig, ClientEnd, ClientEvent, ClientOutput, ClientStream};
 use osa::protocol::stream::server::{
@@ -49,6 +50,8 @@ pub struct Pair {
     pub pieces: Vec<usize>,
     pub server_events: Vec<ServerEvent>,
     pub client_events: Vec<ClientEvent>,
+    /// The roster that the client was shown.
+    pub roster: Option<Vec<RosterItem>>,
     pub server_end: Option<ServerEnd>,
     pub client_end: Option<ClientEnd>,
     /// All that the server wrote, one entry per write.
@@ -76,6 +79,7 @@ impl Pair {
             pieces: vec![usize::MAX],
             server_events: Vec::new(),
             client_events: Vec::new(),
+            roster: None,
             server_end: None,
             client_end: None,
             server_writes: Vec::new(),
@@ -185,6 +189,7 @@ impl Pair {
                 self.to_server.extend(bytes);
             }
             Output::StartTls => self.client_wants_tls = true,
+            Output::Event(ClientEvent::Roster(items)) => self.roster = Some(items),
             Output::Event(event) => self.client_events.push(event),
             Output::Close(end) => self.client_end = Some(end),
         }

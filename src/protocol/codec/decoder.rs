@@ -8,8 +8,8 @@ use super::error::{CodecError, from_xml};
 use super::header::StreamHeader;
 use crate::protocol::ns;
 
-/// The longest name or attribute value, in bytes. A JID has at most 3 071; the reader reserves this much while it
-/// is inside a tag, so it bounds the memory of a client that stops there.
+/// The longest name or attribute value that a client may send, in bytes. A JID has at most 3 071; the reader reserves
+/// this much while it is inside a tag, so it bounds the memory of a client that stops there.
 const TOKEN_BYTES_MAX: usize = 4_096;
 
 /// What a peer may send at most.
@@ -21,6 +21,11 @@ pub struct Limits {
     pub depth: usize,
     /// Attributes of one element, namespace declarations not counted.
     pub attributes: usize,
+    /// Bytes of one name or attribute value; the reader reserves this much while it is inside a tag.
+    pub token_bytes: usize,
+    /// Whether elements that lie too deep, and attributes that are too many, are left out instead of ending the stream:
+    /// where one stream carries the stanzas of many, none of these may end it.
+    pub prunes: bool,
 }
 
 impl Limits {
@@ -29,10 +34,20 @@ impl Limits {
         stanza_bytes: 10_000,
         depth: 16,
         attributes: 32,
+        token_bytes: TOKEN_BYTES_MAX,
+        prunes: false,
     };
     /// After login: room for an announcement with many reports.
     pub const AFTER_LOGIN: Self = Self {
         stanza_bytes: 65_536,
+        ..Self::BEFORE_LOGIN
+    };
+    /// What a server that many log in to sends us, its roster first: a contact takes some 100 bytes. Servers relay
+    /// stanzas of 64 KiB to 512 KiB by their own settings.
+    pub const FROM_SERVER: Self = Self {
+        stanza_bytes: 16 * 1_024 * 1_024,
+        token_bytes: 512 * 1_024,
+        prunes: true,
         ..Self::BEFORE_LOGIN
     };
 }
@@ -57,6 +72,8 @@ pub struct Decoder {
     opened: bool,
     /// The open elements of the stanza being read, outermost first.
     path: Vec<Element>,
+    /// Open elements inside of those that are left out.
+    pruned: usize,
 }
 
 impl Decoder {
@@ -64,17 +81,18 @@ impl Decoder {
     pub fn new(limits: Limits) -> Self {
         Self {
             parser: Parser::with_options(Options {
-                max_token_length: TOKEN_BYTES_MAX,
+                max_token_length: limits.token_bytes,
                 ..Options::default()
             }),
             limits,
             taken: 0,
             opened: false,
             path: Vec::new(),
+            pruned: 0,
         }
     }
 
-    /// Changes the limits, for what has not been read yet.
+    /// Changes the limits, for what has not been read yet; not that of tokens, which is the reader's for good.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
@@ -161,10 +179,17 @@ impl Decoder {
         Ok(Frame::Open(StreamHeader::from_attributes(attributes)))
     }
 
-    fn start(&mut self, (namespace, name): QName, attributes: AttrMap) -> Result<Option<Frame>, CodecError> {
-        self.check_attributes(&attributes)?;
+    fn start(&mut self, (namespace, name): QName, mut attributes: AttrMap) -> Result<Option<Frame>, CodecError> {
+        match self.check_attributes(&attributes) {
+            Err(_) if self.limits.prunes => attributes = AttrMap::new(),
+            checked => checked?,
+        }
         // The stream element is one level, this element another.
-        if self.path.len() + 2 > self.limits.depth {
+        if self.pruned > 0 || self.path.len() + 2 > self.limits.depth {
+            if self.limits.prunes {
+                self.pruned += 1;
+                return Ok(None);
+            }
             return Err(CodecError::TooDeep {
                 limit: self.limits.depth,
             });
@@ -179,6 +204,10 @@ impl Decoder {
     }
 
     fn end(&mut self) -> Option<Frame> {
+        if self.pruned > 0 {
+            self.pruned -= 1;
+            return None;
+        }
         let Some(element) = self.path.pop() else {
             return Some(Frame::Close);
         };
@@ -191,6 +220,9 @@ impl Decoder {
     }
 
     fn text(&mut self, text: &str) -> Result<(), CodecError> {
+        if self.pruned > 0 {
+            return Ok(());
+        }
         if let Some(element) = self.path.last_mut() {
             element.append_text(text);
             return Ok(());

@@ -172,7 +172,7 @@ impl ExpectSuccess {
 }
 
 fn logged_in(login: Login, context: &mut Context<'_>) -> State {
-    context.restart();
+    context.restart(&login);
     ExpectHeader::begin(login, Phase::LoggedIn, context.text())
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::secret::Secret;
+use crate::protocol::codec::Limits;
 
 /// Account and patience of one connection.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct ClientConfig {
     pub login_timeout: Duration,
     /// Longest time without a byte from the server, once logged in. Servers send white space every 60 s.
     pub silence_timeout: Duration,
+    /// What the server may send once we are logged in.
+    pub limits: Limits,
 }
 
 impl ClientConfig {
@@ -37,6 +40,7 @@ impl ClientConfig {
             may_register: true,
             login_timeout: Duration::from_secs(60),
             silence_timeout: Duration::from_secs(90),
+            limits: Limits::AFTER_LOGIN,
         }
     }
 }

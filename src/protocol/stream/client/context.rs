@@ -27,8 +27,8 @@ impl Context<'_> {
     }
 
     /// The next bytes begin a new stream.
-    pub(super) fn restart(&mut self) {
-        *self.decoder = Decoder::new(Limits::BEFORE_LOGIN);
+    pub(super) fn restart(&mut self, login: &Login) {
+        *self.decoder = login.decoder();
     }
 }
 
@@ -56,6 +56,15 @@ impl Login {
             stream_id: None,
             registered: false,
         }
+    }
+
+    /// Reads a stream of the server, which has proved who it is. Without SASL it is not restarted at the end of the
+    /// login, so what cannot be changed then has to be right from here on.
+    pub(super) fn decoder(&self) -> Decoder {
+        Decoder::new(Limits {
+            token_bytes: self.config.limits.token_bytes,
+            ..Limits::BEFORE_LOGIN
+        })
     }
 }
 

@@ -43,6 +43,7 @@ use self::open::Open;
 use super::{CLOSING_TAG, Output, Outputs, Seed, StreamFault, condition_of, write_stream_error};
 use crate::protocol::codec::{Decoder, Frame, Limits, write_element};
 use crate::protocol::ns;
+use crate::protocol::roster::RosterItem;
 use crate::protocol::sasl::scram::client::ServerFault;
 use crate::protocol::sasl::{SaslFault, TlsExporter};
 
@@ -58,6 +59,10 @@ pub enum ClientEvent {
     },
     /// A message or presence arrived.
     Deliver(Element),
+    /// The whole roster, as the server keeps it; empty if it keeps none.
+    Roster(Vec<RosterItem>),
+    /// These contacts have changed; the server has been told that we know.
+    RosterChanged(Vec<RosterItem>),
 }
 
 /// Why a stream ended.
@@ -178,7 +183,7 @@ impl ClientStream {
     pub fn tls_established(&mut self, exporter: Option<TlsExporter>, _now: Instant) {
         self.state = match std::mem::replace(&mut self.state, State::Closed) {
             State::ExpectHandshake(mut login) => {
-                self.decoder = Decoder::new(Limits::BEFORE_LOGIN);
+                self.decoder = login.decoder();
                 login.exporter = exporter;
                 ExpectHeader::begin(*login, Phase::InsideTls, self.out.text())
             }

@@ -5,21 +5,27 @@ use std::time::{Duration, Instant};
 use minidom::Element;
 
 use super::context::{Context, Stop, unexpected};
-use super::{ClientEvent, State};
+use super::{ClientConfig, ClientEvent, State};
 use crate::protocol::ns;
-use crate::protocol::stanza::{StanzaFault, write_error, write_result};
+use crate::protocol::roster::items;
+use crate::protocol::stanza::{StanzaFault, bare, write_error, write_result};
 use crate::protocol::stream::Output;
+
+/// Marks the request for the roster, and its answer.
+pub(super) const ROSTER_ID: &str = "roster";
 
 /// A session.
 pub(super) struct Open {
+    own: Box<str>,
     silence_timeout: Duration,
     last_read: Instant,
 }
 
 impl Open {
-    pub(super) fn new(silence_timeout: Duration, now: Instant) -> Self {
+    pub(super) fn new(config: &ClientConfig, jid: &str, now: Instant) -> Self {
         Self {
-            silence_timeout,
+            own: bare(jid).into(),
+            silence_timeout: config.silence_timeout,
             last_read: now,
         }
     }
@@ -39,24 +45,37 @@ impl Open {
         }
         match element.name() {
             "message" | "presence" => context.out.push(Output::Event(ClientEvent::Deliver(element))),
-            "iq" => handle_iq(&element, context.text()),
+            "iq" => self.handle_iq(&element, context),
             _ => return Err(unexpected(&element)),
         }
         Ok(State::Open(self))
     }
-}
 
-/// Answers pings (XEP-0199) and acknowledges roster pushes (RFC 6121, section 2.1.6); the roster itself does not
-/// matter, because requests are believed for their signature only.
-fn handle_iq(iq: &Element, output: &mut String) {
-    let known = match iq.attr("type") {
-        Some("get") => iq.has_child("ping", ns::PING),
-        Some("set") => iq.has_child("query", ns::ROSTER),
-        _ => return,
-    };
-    if known {
-        write_result(iq, "", output);
-    } else {
-        write_error(iq, StanzaFault::ServiceUnavailable, output);
+    /// Answers pings (XEP-0199), takes the roster, and acknowledges its pushes (RFC 6121, section 2.1.6).
+    fn handle_iq(&self, iq: &Element, context: &mut Context<'_>) {
+        let kind = iq.attr("type");
+        let is_roster = iq.attr("id") == Some(ROSTER_ID) && self.is_from_server(iq);
+        match (kind, iq.get_child("query", ns::ROSTER)) {
+            (Some("get"), _) if iq.has_child("ping", ns::PING) => write_result(iq, "", context.text()),
+            (Some("set"), Some(query)) if self.is_from_server(iq) => {
+                write_result(iq, "", context.text());
+                context
+                    .out
+                    .push(Output::Event(ClientEvent::RosterChanged(items(query))));
+            }
+            (Some("result" | "error"), query) if is_roster => {
+                let roster = query.map(items).unwrap_or_default();
+                context.out.push(Output::Event(ClientEvent::Roster(roster)));
+            }
+            (Some("get" | "set"), _) => write_error(iq, StanzaFault::ServiceUnavailable, context.text()),
+            (_, _) => {}
+        }
+    }
+
+    /// Other clients cannot tell us about our roster: it comes from the account itself, or from its domain.
+    fn is_from_server(&self, iq: &Element) -> bool {
+        let domain = self.own.split_once('@').map(|(_, domain)| domain);
+        iq.attr("from")
+            .is_none_or(|from| bare(from) == &*self.own || Some(from) == domain)
     }
 }
