@@ -48,6 +48,8 @@ mod existing_agents;
 #[cfg(feature = "dispatcher")]
 mod existing_logins;
 #[cfg(feature = "dispatcher")]
+mod foreign_servers;
+#[cfg(feature = "dispatcher")]
 mod key_rotation;
 #[cfg(feature = "dispatcher")]
 mod machine;
@@ -87,6 +89,9 @@ mod satellite_scene;
 mod satellite_sessions;
 #[cfg(feature = "dispatcher")]
 mod satellite_starts;
+#[cfg(feature = "dispatcher")]
+#[expect(dead_code, reason = "which tests there are decides what is used")]
+mod servers;
 #[cfg(feature = "dispatcher")]
 mod site;
 #[cfg(feature = "dispatcher")]

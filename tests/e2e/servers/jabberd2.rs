@@ -1,0 +1,340 @@
+//! jabberd2, set up as `spacewalk-setup-jabberd` does it: compatibility contract, section 6.1.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use diesel::connection::SimpleConnection;
+use diesel::sql_types::Text;
+use diesel::{Connection, RunQueryDsl, SqliteConnection, sql_query};
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::{Authority, Processes, XmppServer, offers_features};
+use crate::ports::free_port;
+
+/// Tables as the package's `db-setup.sqlite` has them, of the modules that are in use.
+const TABLES: &str = include_str!("jabberd2.sql");
+
+/// Where it asks for the addresses of other servers.
+#[derive(Clone, Copy)]
+pub struct Resolver {
+    /// A name server on loopback.
+    pub address: SocketAddr,
+}
+
+/// Four processes: `router`, `sm`, `s2s`, `c2s`.
+pub struct Jabberd2 {
+    processes: Processes,
+    domain: String,
+    authority: Authority,
+    router: u16,
+    c2s: SocketAddr,
+    s2s: SocketAddr,
+    resolver: Option<Resolver>,
+    /// Removed after the processes have ended.
+    directory: TempDir,
+}
+
+impl Jabberd2 {
+    /// Starts one for a domain, with a certificate from an authority of its own.
+    pub fn start(domain: &str) -> Self {
+        Self::start_under(None, domain)
+    }
+
+    /// The same, with a certificate from the authority in this directory.
+    pub fn start_under(authority: Option<&Path>, domain: &str) -> Self {
+        let mut server = Self::prepare(authority, domain, None);
+        server.launch();
+        server
+    }
+
+    /// Everything but the processes; for a server that asks this resolver for others.
+    pub fn prepare(authority: Option<&Path>, domain: &str, resolver: Option<Resolver>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::in_directory(authority.unwrap_or(directory.path()));
+        let server = Self {
+            processes: Processes::default(),
+            domain: domain.to_owned(),
+            authority,
+            router: free_port(),
+            c2s: SocketAddr::from(([127, 0, 0, 1], free_port())),
+            s2s: SocketAddr::from(([127, 0, 0, 1], free_port())),
+            resolver,
+            directory,
+        };
+        server.issue(domain, 0);
+        server.configure();
+        server
+    }
+
+    /// Where it listens for other servers.
+    pub fn server_address(&self) -> SocketAddr {
+        self.s2s
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn configure(&self) {
+        let users = "<users><user><name>jabberd</name><secret>secret</secret></user></users>";
+        fs::write(self.path("users.xml"), users).unwrap();
+        fs::write(self.path("filter.xml"), "<filter/>").unwrap();
+        fs::write(self.path("router.xml"), self.router_xml()).unwrap();
+        fs::write(self.path("sm.xml"), self.sm_xml()).unwrap();
+        fs::write(self.path("s2s.xml"), self.s2s_xml()).unwrap();
+        fs::write(self.path("c2s.xml"), self.c2s_xml()).unwrap();
+    }
+
+    /// What every component's file begins with.
+    fn component(&self, id: &str) -> String {
+        let directory = self.directory.path().display();
+        format!(
+            "<id>{id}</id><pidfile>{directory}/{id}.pid</pidfile>\
+             <log type='file'><file>{directory}/{id}.log</file></log>"
+        )
+    }
+
+    /// How a component finds the router.
+    fn to_router(&self) -> String {
+        format!(
+            "<router><ip>127.0.0.1</ip><port>{}</port><user>jabberd</user><pass>secret</pass>\
+             <retry><init>3</init><lost>3</lost><sleep>2</sleep></retry></router>",
+            self.router
+        )
+    }
+
+    fn router_xml(&self) -> String {
+        let (component, directory) = (self.component("router"), self.directory.path().display());
+        format!(
+            "<router>{component}<local><ip>127.0.0.1</ip><port>{}</port><users>{directory}/users.xml</users>\
+             <secret>secret</secret></local><check><interval>60</interval><keepalive>0</keepalive></check>\
+             <io><max_fds>1024</max_fds></io><aci><acl type='all'><user>jabberd</user></acl>\
+             <filter>{directory}/filter.xml</filter></aci></router>",
+            self.router
+        )
+    }
+
+    fn sm_xml(&self) -> String {
+        let chains: String = CHAINS
+            .iter()
+            .map(|(chain, modules)| {
+                let modules: String = modules
+                    .split(' ')
+                    .map(|module| format!("<module>{module}</module>"))
+                    .collect();
+                format!("<chain id='{chain}'>{modules}</chain>")
+            })
+            .collect();
+        let (component, router, domain) = (self.component(&self.domain), self.to_router(), &self.domain);
+        let (libraries, store) = (libraries(), self.path("sqlite.db"));
+        format!(
+            "<sm>{component}{router}<local><id>{domain}</id></local><storage><path>{libraries}</path>\
+             <driver>sqlite</driver><sqlite><dbname>{}</dbname><sql>PRAGMA synchronous = NORMAL;</sql>\
+             <busy-timeout>2000</busy-timeout></sqlite></storage>\
+             <modules><path>{libraries}</path>{chains}</modules><user/><offline/><roster/></sm>",
+            store.display()
+        )
+    }
+
+    fn s2s_xml(&self) -> String {
+        let (component, router) = (self.component("s2s"), self.to_router());
+        format!(
+            "<s2s>{component}{router}<local><ip>{}</ip><port>{}</port></local>\
+             <io><max_fds>1024</max_fds><limits><stanzasize>65535</stanzasize></limits></io>\
+             <check><interval>3</interval><queue>60</queue><retry>300</retry><idle>86400</idle><keepalive>0</keepalive>\
+             <dnscache>300</dnscache></check>\
+             <lookup><srv>xmpp-server</srv><srv>jabber</srv><resolve-ipv6/></lookup><out-conn-reuse/></s2s>",
+            self.s2s.ip(),
+            self.s2s.port()
+        )
+    }
+
+    fn c2s_xml(&self) -> String {
+        let (component, router, domain) = (self.component("c2s"), self.to_router(), &self.domain);
+        let (libraries, store, pem) = (libraries(), self.path("sqlite.db"), self.path("server.pem"));
+        format!(
+            "<c2s>{component}{router}<local><id pemfile='{}' realm='' register-enable='true'>{domain}</id>\
+             <ip>{}</ip><port>{}</port></local><io><max_fds>4096</max_fds>\
+             <limits><stanzas>1000</stanzas><stanzasize>65535</stanzasize></limits>\
+             <check><interval>60</interval><idle>0</idle><keepalive>60</keepalive></check></io>\
+             <authreg><path>{libraries}</path><module>sqlite</module><mechanisms>\
+             <traditional><plain/><digest/></traditional><sasl><plain/><digest-md5/></sasl></mechanisms>\
+             <ssl-mechanisms><traditional><plain/></traditional><sasl><plain/><external/></sasl></ssl-mechanisms>\
+             <sqlite><dbname>{}</dbname><sql>PRAGMA synchronous = NORMAL;</sql><busy-timeout>2000</busy-timeout>\
+             <password_type><plaintext/></password_type></sqlite></authreg></c2s>",
+            pem.display(),
+            self.c2s.ip(),
+            self.c2s.port(),
+            store.display()
+        )
+    }
+
+    fn spawn(&mut self, component: &str) {
+        let output = fs::File::create(self.path(&format!("{component}.out"))).unwrap();
+        let mut command = Command::new(format!("/usr/sbin/jabberd2-{component}"));
+        command.arg("-c").arg(self.path(&format!("{component}.xml")));
+        if let Some(resolver) = self.resolver {
+            command.env("NAMESERVERS", resolver.address.ip().to_string());
+            command.env("RES_OPTIONS", format!("port:{}", resolver.address.port()));
+        }
+        let errors = output.try_clone().unwrap();
+        let process = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
+        self.processes
+            .push(process.unwrap_or_else(|error| panic!("jabberd2-{component}: {error}: run scripts/test once")));
+    }
+
+    fn store(&self) -> SqliteConnection {
+        let mut store = SqliteConnection::establish(self.path("sqlite.db").to_str().unwrap()).unwrap();
+        store.batch_execute("PRAGMA busy_timeout = 10000").unwrap();
+        store
+    }
+}
+
+impl XmppServer for Jabberd2 {
+    fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.c2s
+    }
+
+    fn ca(&self) -> PathBuf {
+        self.authority.certificate()
+    }
+
+    fn launch(&mut self) {
+        if !self.path("sqlite.db").exists() {
+            self.store().batch_execute(TABLES).unwrap();
+        }
+        let routes = self.path("router.log");
+        fs::remove_file(&routes).ok();
+        let logs = logs(self.directory.path());
+        self.spawn("router");
+        let router = SocketAddr::from(([127, 0, 0, 1], self.router));
+        // A component that comes too early tries again in 2 s.
+        self.processes
+            .wait_until("the router listens", &logs, || TcpStream::connect(router).is_ok());
+        for component in ["sm", "s2s", "c2s"] {
+            self.spawn(component);
+        }
+        let bound = [format!("[{}] online", self.domain), "[s2s] online".to_owned()];
+        self.processes.wait_until("its parts are joined", &logs, || {
+            let routes = fs::read_to_string(&routes).unwrap_or_default();
+            bound.iter().all(|line| routes.contains(line))
+        });
+        let (address, domain) = (self.c2s, self.domain.clone());
+        self.processes
+            .wait_until("clients are served", &logs, || offers_features(address, &domain));
+    }
+
+    fn stop(&mut self) {
+        self.processes.end(Signal::SIGTERM);
+    }
+
+    fn kill(&mut self) {
+        self.processes.end(Signal::SIGKILL);
+    }
+
+    fn delete_store(&self) {
+        assert!(self.processes.0.is_empty(), "it runs");
+        for suffix in ["", "-wal", "-shm"] {
+            fs::remove_file(self.path(&format!("sqlite.db{suffix}"))).ok();
+        }
+    }
+
+    fn add_account(&self, username: &str, password: &str) {
+        let mut store = self.store();
+        sql_query("INSERT INTO authreg (username, realm, password) VALUES (?, '', ?)")
+            .bind::<Text, _>(username)
+            .bind::<Text, _>(password)
+            .execute(&mut store)
+            .unwrap();
+        sql_query("INSERT INTO active (\"collection-owner\", time) VALUES (?, 1)")
+            .bind::<Text, _>(format!("{username}@{}", self.domain))
+            .execute(&mut store)
+            .unwrap();
+    }
+
+    fn remove_account(&self, username: &str) {
+        let mut store = self.store();
+        sql_query("DELETE FROM authreg WHERE username = ?")
+            .bind::<Text, _>(username)
+            .execute(&mut store)
+            .unwrap();
+        for table in ["active", "roster-items"] {
+            sql_query(format!("DELETE FROM \"{table}\" WHERE \"collection-owner\" = ?"))
+                .bind::<Text, _>(format!("{username}@{}", self.domain))
+                .execute(&mut store)
+                .unwrap();
+        }
+    }
+
+    fn issue(&self, hostname: &str, days_ago: u32) {
+        self.authority.issue(hostname, days_ago, &self.path("server.pem"));
+    }
+
+    fn log(&self) -> String {
+        logs(self.directory.path())()
+    }
+}
+
+/// Reads every log of a directory.
+fn logs(directory: &Path) -> impl Fn() -> String + use<> {
+    let directory = directory.to_owned();
+    move || {
+        let files = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path());
+        files
+            .filter(|path| path.extension().is_some_and(|end| end == "log" || end == "out"))
+            .map(|path| {
+                format!(
+                    "{}:\n{}\n",
+                    path.display(),
+                    fs::read_to_string(&path).unwrap_or_default()
+                )
+            })
+            .collect()
+    }
+}
+
+/// Where Debian keeps the modules.
+fn libraries() -> String {
+    let found = fs::read_dir("/usr/lib").unwrap().find_map(|entry| {
+        let path = entry.unwrap().path().join("jabberd2");
+        path.join("storage_sqlite.so")
+            .exists()
+            .then(|| path.display().to_string())
+    });
+    found.unwrap_or_else(|| panic!("jabberd2 is not installed: run scripts/test once"))
+}
+
+/// The modules of the session manager, as Debian's `sm.xml` has them.
+const CHAINS: &[(&str, &str)] = &[
+    ("sess-start", "status"),
+    ("sess-end", "status iq-last"),
+    (
+        "in-sess",
+        "validate status privacy roster vacation iq-vcard iq-ping iq-private disco amp offline announce presence deliver",
+    ),
+    ("in-router", "session validate presence privacy"),
+    ("out-router", "privacy"),
+    (
+        "pkt-sm",
+        "iq-last iq-ping iq-time iq-version amp disco announce help echo status presence",
+    ),
+    (
+        "pkt-user",
+        "roster presence disco iq-vcard amp deliver vacation offline iq-last",
+    ),
+    ("pkt-router", "session disco"),
+    ("user-load", "active roster roster-publish privacy vacation"),
+    ("user-create", "active template-roster"),
+    (
+        "user-delete",
+        "active announce offline privacy roster vacation status iq-last iq-private iq-vcard",
+    ),
+    ("disco-extend", "iq-version help"),
+];
