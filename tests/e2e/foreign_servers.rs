@@ -1,30 +1,39 @@
 //! The XMPP servers that sites have.
 
-use crate::servers::{Jabberd2, XmppServer, features};
+use crate::servers::{Ejabberd, Jabberd2, Prosody, XmppServer, features};
 
 const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'";
+const REGISTER: &str = "<register xmlns='http://jabber.org/features/iq-register'/>";
 
-#[test]
-fn jabberd2_serves_again_after_it_was_stopped_killed_and_lost_its_store() {
-    let mut server = Jabberd2::start("localhost");
-    let features_of = |server: &Jabberd2| features(server.address(), "localhost");
-
-    let first = features_of(&server).unwrap();
+fn serves_again_after_it_was_stopped_killed_and_lost_its_store(mut server: impl XmppServer) {
+    let first = features(server.address(), "localhost").unwrap();
     server.stop();
-    features_of(&server).unwrap_err();
+    features(server.address(), "localhost").unwrap_err();
     server.delete_store();
     server.launch();
     server.kill();
-    features_of(&server).unwrap_err();
+    features(server.address(), "localhost").unwrap_err();
     server.launch();
 
-    let last = features_of(&server).unwrap();
+    let last = features(server.address(), "localhost").unwrap();
     for offered in [first, last] {
         assert!(offered.contains(STARTTLS), "{offered}");
-        assert!(
-            offered.contains("<register xmlns='http://jabber.org/features/iq-register'/>"),
-            "{offered}"
-        );
+        assert!(offered.contains(REGISTER), "{offered}");
         assert!(!offered.contains("<required"), "{offered}");
     }
+}
+
+#[test]
+fn jabberd2_serves_again_after_it_was_stopped_killed_and_lost_its_store() {
+    serves_again_after_it_was_stopped_killed_and_lost_its_store(Jabberd2::start("localhost"));
+}
+
+#[test]
+fn ejabberd_serves_again_after_it_was_stopped_killed_and_lost_its_store() {
+    serves_again_after_it_was_stopped_killed_and_lost_its_store(Ejabberd::start("localhost"));
+}
+
+#[test]
+fn prosody_serves_again_after_it_was_stopped_killed_and_lost_its_store() {
+    serves_again_after_it_was_stopped_killed_and_lost_its_store(Prosody::start("localhost"));
 }

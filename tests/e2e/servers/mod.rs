@@ -2,9 +2,13 @@
 //! is dropped.
 #![expect(clippy::disallowed_methods, reason = "what is waited for happens in other processes")]
 
+mod ejabberd;
 mod jabberd2;
+mod prosody;
 
+pub use self::ejabberd::Ejabberd;
 pub use self::jabberd2::Jabberd2;
+pub use self::prosody::Prosody;
 
 use std::fs;
 use std::io::{self, Read, Write};

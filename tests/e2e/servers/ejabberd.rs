@@ -1,0 +1,200 @@
+//! ejabberd, for peers that log in without SASL: the module for that, and passwords stored as they are.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{Authority, Processes, XmppServer, offers_features};
+use crate::ports::free_port;
+
+/// One node of its own: no other node can find it, and no daemon is left behind for that.
+pub struct Ejabberd {
+    processes: Processes,
+    domain: String,
+    authority: Authority,
+    c2s: SocketAddr,
+    /// Where administrators' commands are taken.
+    api: SocketAddr,
+    /// Removed after the process has ended.
+    directory: TempDir,
+}
+
+impl Ejabberd {
+    /// Starts one for a domain, with a certificate from an authority of its own.
+    pub fn start(domain: &str) -> Self {
+        Self::start_under(None, domain)
+    }
+
+    /// The same, with a certificate from the authority in this directory.
+    pub fn start_under(authority: Option<&Path>, domain: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::in_directory(authority.unwrap_or(directory.path()));
+        let mut server = Self {
+            processes: Processes::default(),
+            domain: domain.to_owned(),
+            authority,
+            c2s: SocketAddr::from(([127, 0, 0, 1], free_port())),
+            api: SocketAddr::from(([127, 0, 0, 1], free_port())),
+            directory,
+        };
+        server.issue(domain, 0);
+        server.configure();
+        server.launch();
+        server
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// In JSON, which is YAML.
+    fn configure(&self) {
+        let settings = json!({
+            "loglevel": "info",
+            "hosts": [self.domain],
+            "certfiles": [self.path("server.pem")],
+            "ca_file": self.authority.certificate(),
+            "listen": [
+                {
+                    "port": self.c2s.port(), "ip": "127.0.0.1", "module": "ejabberd_c2s",
+                    "max_stanza_size": 262_144, "starttls": true,
+                },
+                {
+                    "port": self.api.port(), "ip": "127.0.0.1", "module": "ejabberd_http",
+                    "request_handlers": { "/api": "mod_http_api" },
+                },
+            ],
+            "auth_method": ["internal"],
+            "auth_password_format": "plain",
+            "registration_timeout": "infinity",
+            "api_permissions": {
+                "tests": {
+                    "from": ["mod_http_api"],
+                    "who": { "ip": "127.0.0.1/8" },
+                    "what": ["register", "unregister", "get_roster", "add_rosteritem"],
+                },
+            },
+            "modules": {
+                "mod_admin_extra": {}, "mod_disco": {}, "mod_legacy_auth": {}, "mod_ping": {},
+                "mod_register": { "ip_access": "all" }, "mod_roster": {},
+            },
+        });
+        fs::write(self.path("ejabberd.yml"), settings.to_string()).unwrap();
+        fs::write(self.path("inetrc"), "{lookup,[\"file\",\"native\"]}.\n").unwrap();
+    }
+
+    /// Runs a command of `ejabberdctl`.
+    pub fn command(&self, name: &str, arguments: &Value) -> String {
+        let mut stream = TcpStream::connect(self.api).unwrap();
+        let body = arguments.to_string();
+        write!(
+            stream,
+            "POST /api/{name} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{name} {body}: {answer}");
+        answer
+    }
+}
+
+impl XmppServer for Ejabberd {
+    fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.c2s
+    }
+
+    fn ca(&self) -> PathBuf {
+        self.authority.certificate()
+    }
+
+    fn launch(&mut self) {
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("output"))
+            .unwrap();
+        let process = Command::new("erl")
+            .args(["-noinput", "+sbwt", "none", "-mnesia", "dir"])
+            .arg(format!("{:?}", self.path("spool")))
+            .args(["-s", "ejabberd"])
+            .current_dir(self.directory.path())
+            .env("HOME", self.directory.path())
+            .env("EJABBERD_CONFIG_PATH", self.path("ejabberd.yml"))
+            .env("EJABBERD_LOG_PATH", self.path("ejabberd.log"))
+            .env("ERL_INETRC", self.path("inetrc"))
+            .env("ERL_LIBS", libraries())
+            .env("ERL_CRASH_DUMP_BYTES", "0")
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn();
+        self.processes
+            .push(process.unwrap_or_else(|error| panic!("erl: {error}: run scripts/test once")));
+        let (address, domain, api) = (self.c2s, self.domain.clone(), self.api);
+        let directory = self.directory.path().to_owned();
+        self.processes
+            .wait_until("clients are served", &|| log_in(&directory), || {
+                offers_features(address, &domain) && TcpStream::connect(api).is_ok()
+            });
+    }
+
+    fn stop(&mut self) {
+        self.processes.end(Signal::SIGTERM);
+    }
+
+    fn kill(&mut self) {
+        self.processes.end(Signal::SIGKILL);
+    }
+
+    fn delete_store(&self) {
+        assert!(self.processes.0.is_empty(), "it runs");
+        fs::remove_dir_all(self.path("spool")).unwrap();
+    }
+
+    fn add_account(&self, username: &str, password: &str) {
+        let account = json!({ "user": username, "host": self.domain, "password": password });
+        self.command("register", &account);
+    }
+
+    fn remove_account(&self, username: &str) {
+        self.command("unregister", &json!({ "user": username, "host": self.domain }));
+    }
+
+    fn issue(&self, hostname: &str, days_ago: u32) {
+        self.authority.issue(hostname, days_ago, &self.path("server.pem"));
+    }
+
+    fn log(&self) -> String {
+        log_in(self.directory.path())
+    }
+}
+
+fn log_in(directory: &Path) -> String {
+    let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap_or_default();
+    read("ejabberd.log") + &read("output")
+}
+
+/// Where Debian keeps the program.
+fn libraries() -> PathBuf {
+    let found = fs::read_dir("/usr/lib").unwrap().find_map(|entry| {
+        let directory = entry.unwrap().path();
+        let mut inside = fs::read_dir(&directory).ok()?;
+        inside
+            .any(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("ejabberd-")))
+            .then_some(directory)
+    });
+    found.unwrap_or_else(|| panic!("ejabberd is not installed: run scripts/test once"))
+}
