@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod backoff;
 pub mod check;
+pub mod dispatcher_account;
 pub mod dispatcher_rows;
 pub mod file_access;
 pub mod ids;

@@ -15,4 +15,5 @@ pub mod store;
 pub mod systemid;
 pub mod tls;
 pub mod transport;
+pub mod upstream;
 pub mod vault;

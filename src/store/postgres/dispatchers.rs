@@ -92,6 +92,15 @@ async fn check_in(
     if updated > 0 {
         return Ok(());
     }
+    insert(connection, (jid, hostname, password), has_port).await
+}
+
+/// Makes a row.
+pub(super) async fn insert(
+    connection: &mut AsyncPgConnection,
+    (jid, hostname, password): (&str, &str, &Secret),
+    has_port: bool,
+) -> Result<(), Failure> {
     let (column, port) = match has_port {
         true => (", port", format!(", {PORT}")),
         false => ("", String::new()),
@@ -100,8 +109,8 @@ async fn check_in(
         "INSERT INTO rhnPushDispatcher (id, jabber_id, last_checkin, hostname, password{column}) \
          VALUES (nextval('rhn_pushdispatch_id_seq'), ?, current_timestamp, ?, ?{port})"
     ))
-    .bind(jid.as_str())
-    .bind(hostname.as_str())
+    .bind(jid)
+    .bind(hostname)
     .bind(password.expose())
     .execute(connection)
     .await?;

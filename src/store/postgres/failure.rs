@@ -46,6 +46,15 @@ impl Failure {
         }
     }
 
+    /// Another transaction got in between, which the database had no reason to refuse.
+    pub(super) fn overtaken() -> Self {
+        let text = "another dispatcher changed the same row".to_owned();
+        Self::Database(Error::DatabaseError(
+            DatabaseErrorKind::SerializationFailure,
+            Box::new(text),
+        ))
+    }
+
     /// Whether another transaction got in between, so that the same one may succeed when repeated.
     pub(super) fn is_collision(&self) -> bool {
         matches!(

@@ -35,6 +35,7 @@ mod requests;
 mod slots;
 mod statement;
 mod tls;
+mod upstream;
 mod watch;
 mod work;
 

@@ -1,5 +1,6 @@
 //! The rights that `docs/attach.md` lists suffice, and are the only ones that are used.
 
+use osa::domain::dispatcher_account::DispatcherAccount;
 use osa::domain::ids::{ClientName, SystemId};
 use osa::domain::push::client::RunEnd;
 use osa::domain::push::request::{LossReason, Step};
@@ -8,6 +9,7 @@ use osa::ports::accounts::Accounts;
 use osa::ports::inventory::{ActionFilter, Inventory};
 use osa::ports::push::PushStore;
 use osa::ports::store::StoreError;
+use osa::ports::upstream::UpstreamAccounts;
 use osa::store::postgres::{PostgresOptions, PostgresStore, administration};
 
 use super::cluster::Database;
@@ -150,6 +152,13 @@ async fn documented_rights_suffice_for_accounts_commands_and_the_dispatchers_row
         site.store.check_in_dispatcher(jid, "a", &password).await.unwrap();
     }
     assert_eq!(site.store.dispatchers().await.unwrap().len(), 1);
+    let [fresh, next] = [0, 1].map(|byte| DispatcherAccount::another([byte; 4], [byte; 16]));
+    let current = site.store.check_in_dispatcher_account("a", &fresh).await.unwrap();
+    site.store
+        .rotate_dispatcher_account("a", &current, &next)
+        .await
+        .unwrap();
+    assert_eq!(site.store.known_jids().await.unwrap().len(), 1);
     drop_role(&site, &role).await;
 }
 

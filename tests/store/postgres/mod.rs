@@ -18,6 +18,7 @@ mod strange_ids;
 mod strange_names;
 mod tls;
 mod traces;
+mod upstream;
 
 use osa::domain::ids::SystemId;
 use osa::domain::push::request::{Entry, Step};
