@@ -115,7 +115,12 @@ impl SettingValue for SslMode {
     }
 }
 
-fn one_of<T, const N: usize>(given: &Given, named: [(&str, T); N], accepted: &'static str) -> Result<T, Unfit> {
+/// The value with this name.
+pub(super) fn one_of<T, const N: usize>(
+    given: &Given,
+    named: [(&str, T); N],
+    accepted: &'static str,
+) -> Result<T, Unfit> {
     let is_meant = |(name, _): &(&str, T)| matches!(given, Given::Text(text) if text.trim() == *name);
     let found = named.into_iter().find(is_meant);
     found.map(|(_, value)| value).ok_or(Unfit::Form(accepted))

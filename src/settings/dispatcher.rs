@@ -13,6 +13,7 @@ use super::legacy::satellite_keys::KEYS;
 use super::log::{LogLevel, LogSettings};
 use super::names::{DomainName, ListenAddresses};
 use super::schema::{Schema, settings};
+use super::upstream::{self, Transport, UpstreamSettings};
 use super::value::Given;
 use super::{Loaded, is_known_elsewhere};
 
@@ -27,6 +28,9 @@ settings! {
         hostname: DomainName = None, Restart;
         /// What the dispatcher belongs to: nothing, or a Satellite, whose database it uses and which answers registrations.
         deployment: Deployment = Some("standalone"), Restart;
+        /// How agents are reached, with a Satellite: they connect to the dispatcher (`embedded`), or all are clients of the
+        /// site's own XMPP server (`client`); what `xmpp`, `tls` and `accounts` say is not used then.
+        transport: Transport = Some("embedded"), Restart;
         /// Directory of everything the dispatcher writes.
         data_dir: PathBuf = Some("/var/lib/osa"), Restart;
         /// SQLite database of a standalone deployment; created at the first start.
@@ -41,6 +45,8 @@ settings! {
         postgres: PostgresSettings,
         /// The embedded XMPP server.
         xmpp: XmppSettings,
+        /// The site's own one, instead.
+        upstream: UpstreamSettings,
         /// The registration endpoint.
         registration: RegistrationSettings,
         /// Certificates.
@@ -202,16 +208,18 @@ impl DispatcherFlags {
 /// Requests a second with a Satellite: each starts a check, and all checks ask the Satellite's web server.
 const SATELLITE_PUSHES_PER_SECOND: i64 = 200;
 
-/// Lays the layers over each other; some defaults are others with a Satellite.
+/// Lays the layers over each other; a Satellite's files are read for the transport in use, and some defaults are others beside it.
 fn stacked(mut layers: Vec<Layer>, own_file: &str) -> Result<Values, SettingsError> {
     let values = Values::stack::<DispatcherSettings>(layers.clone(), own_file)?;
-    if values.read::<Deployment>("deployment")? == Deployment::Standalone {
-        return Ok(values);
+    if let Some(satellite) = layers.get_mut(1) {
+        upstream::keep_used(satellite, values.read("transport")?);
     }
-    let mut defaults = Layer::default();
-    let pushes = Given::Number(SATELLITE_PUSHES_PER_SECOND);
-    defaults.push("push.pushes_per_second", pushes, "default with a Satellite");
-    layers.insert(1, defaults);
+    if values.read::<Deployment>("deployment")? == Deployment::Satellite {
+        let mut defaults = Layer::default();
+        let pushes = Given::Number(SATELLITE_PUSHES_PER_SECOND);
+        defaults.push("push.pushes_per_second", pushes, "default with a Satellite");
+        layers.insert(1, defaults);
+    }
     Values::stack::<DispatcherSettings>(layers, own_file)
 }
 
@@ -271,9 +279,11 @@ impl DispatcherSettings {
         ];
         let mut values = stacked(layers, &name)?;
         let settings = Self::from_values(&values).map_err(located)?.resolved();
-        settings.check(&name).map_err(located)?;
+        let checked = settings.check(&name).and_then(|()| settings.check_transport(&name));
+        checked.map_err(located)?;
         warnings.extend(unused.as_deref().and_then(|file| settings.unused(file, name, &values)));
         warnings.extend(settings.no_password(&values));
+        warnings.extend(settings.common_name_accepted(&values));
         warnings.extend(told.and_then(|told| settings.other_name(told, &values)));
         settings.hide_unopened(&mut values);
         Ok(Loaded {
@@ -312,12 +322,13 @@ impl DispatcherSettings {
         }
     }
 
-    /// Neither is ever opened beside a Satellite.
+    /// What is never opened in this deployment, over this transport.
     fn hide_unopened(&self, values: &mut Values) {
         if self.deployment == Deployment::Satellite {
             values.hide_default("database");
             values.hide_default("registration.listen");
         }
+        upstream::hide_unused(self.transport, values);
     }
 
     /// That an `rhn.conf` is not used, unless our own configuration says that there is no Satellite.
@@ -360,7 +371,10 @@ impl DispatcherSettings {
             &mut tls.names,
             &mut tls.ca,
         ];
-        let paths = paths.into_iter().chain(&mut self.postgres.root_certificate);
+        let paths = paths
+            .into_iter()
+            .chain(&mut self.postgres.root_certificate)
+            .chain(&mut self.upstream.ca);
         for path in paths.chain(&mut self.log.file) {
             *path = self.data_dir.join(&*path);
         }

@@ -146,6 +146,14 @@ pub enum SettingsWarning {
         /// Where the host stands.
         origin: String,
     },
+    /// Certificates are accepted by their common name.
+    #[error(
+        "{origin}: the XMPP server is accepted by the common name of a certificate without subjectAltName; give it one with both, and remove upstream.common_name"
+    )]
+    CommonNameAccepted {
+        /// Where that is allowed.
+        origin: String,
+    },
     /// The Satellite has no name to tell its clients, and registers none of them for push.
     #[error(
         "{file}: server.jabber_server is not set, so the Satellite enrols no client for push; set it to this server's full name in lower case, and restart its web server"

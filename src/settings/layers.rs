@@ -169,6 +169,12 @@ impl Values {
         }
     }
 
+    /// The same for all settings that nothing uses.
+    pub fn hide_defaults(&mut self, is_unused: impl Fn(&str) -> bool) {
+        self.entries
+            .retain(|key, entry| entry.origin != BUILT_IN || !is_unused(key));
+    }
+
     /// The values in force in the order of the documentation: key, value as shown to people, origin.
     pub fn shown(&self) -> impl Iterator<Item = (&'static str, String, &str)> + '_ {
         self.keys.iter().filter_map(|key| {

@@ -19,6 +19,8 @@ pub mod names;
 pub mod own_file;
 pub mod schema;
 pub mod units;
+#[cfg(feature = "dispatcher")]
+pub mod upstream;
 pub mod value;
 
 use error::SettingsWarning;

@@ -212,7 +212,7 @@ impl fmt::Display for ServerUrl {
 }
 
 /// Separates `HOST:PORT`, `HOST`, `[V6]:PORT`, `[V6]` and bare `V6`.
-fn split_port(text: &str) -> Result<(&str, Option<u16>), NameError> {
+pub(super) fn split_port(text: &str) -> Result<(&str, Option<u16>), NameError> {
     let colon = match text.rfind(']') {
         Some(bracket) => text
             .get(bracket..)

@@ -77,7 +77,8 @@ fn text<T: SettingValue>(given: &Given) -> Result<&str, Unfit> {
     }
 }
 
-fn list<T: SettingValue>(given: &Given) -> Result<Vec<&str>, Unfit> {
+/// The parts of a list of usual length.
+pub(super) fn list<T: SettingValue>(given: &Given) -> Result<Vec<&str>, Unfit> {
     parts::<T>(given, LIST_LENGTH_MAX)
 }
 

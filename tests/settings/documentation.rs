@@ -95,7 +95,7 @@ fn rhn_conf_keys() -> String {
     }
     let known = IGNORED.map(|key| format!("`{key}`")).join(", ");
     text.push_str(&format!(
-        "| `{OWN_NAME}`, else `{TOLD_NAME}` | `hostname`; a port is passed over. Not from the packaged defaults: it is a placeholder there |\n\
+        "| `{OWN_NAME}`, else `{TOLD_NAME}` | `hostname`, and with a port `upstream.server` for `transport = \"client\"`. Not from the packaged defaults: it is a placeholder there |\n\
          | {known} | nothing |\n"
     ));
     text

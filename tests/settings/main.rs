@@ -7,6 +7,7 @@ mod documentation;
 mod legacy_formats;
 mod satellite;
 mod satellite_questions;
+mod upstream;
 
 use std::path::PathBuf;
 

@@ -6,11 +6,12 @@ use super::{Done, output};
 use crate::compose::console::values;
 use crate::compose::dispatcher::{ServeError, all_server_files, exposures, postgres_options};
 use crate::host::clock::SystemClock;
-use crate::net::tls::ServerTls;
+use crate::net::tls::{ServerTls, client_tls};
 use crate::ports::clock::Clock;
 use crate::ports::tls::Certificates;
 use crate::settings::database::Deployment;
 use crate::settings::dispatcher::DispatcherSettings;
+use crate::settings::upstream::Transport;
 use crate::telemetry::check_place;
 
 pub fn check_config(args: &PlainArgs) -> Done {
@@ -18,7 +19,8 @@ pub fn check_config(args: &PlainArgs) -> Done {
     let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let checked = check(&loaded.settings);
     if let Ok(tls) = &checked {
-        warnings.extend(tls.in_use().warnings.iter().map(ToString::to_string));
+        let found = tls.iter().flat_map(|tls| tls.in_use().warnings);
+        warnings.extend(found.map(|warning| warning.to_string()));
         warnings.extend(exposures(&loaded).iter().map(ToString::to_string));
     }
     match args.json {
@@ -31,10 +33,18 @@ pub fn check_config(args: &PlainArgs) -> Done {
     checked.map(|_| 0)
 }
 
-/// Looks for what a start would read and write.
-fn check(settings: &DispatcherSettings) -> Result<ServerTls, CliError> {
+/// Looks for what a start would read and write. A client of another server has no certificate, but trusts an authority.
+fn check(settings: &DispatcherSettings) -> Result<Option<ServerTls>, CliError> {
     check_place(&settings.log).map_err(ServeError::from)?;
-    let tls = ServerTls::load_all(all_server_files(settings), SystemClock.now())?;
+    let tls = match settings.transport {
+        Transport::Embedded => Some(ServerTls::load_all(all_server_files(settings), SystemClock.now())?),
+        Transport::Client => {
+            if let Some(authority) = &settings.upstream.ca {
+                client_tls(authority, SystemClock.now())?;
+            }
+            None
+        }
+    };
     if settings.deployment == Deployment::Satellite {
         postgres_options(settings)?;
     }

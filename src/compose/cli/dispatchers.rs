@@ -6,9 +6,11 @@ use super::error::CliError;
 use super::{Done, output};
 use crate::compose::dispatcher::postgres_options;
 use crate::compose::time::Time;
+use crate::domain::dispatcher_account::{in_force, username};
 use crate::domain::dispatcher_rows::{DispatcherRow, KeptRow, jid, removable};
 use crate::settings::database::Deployment;
 use crate::settings::dispatcher::DispatcherSettings;
+use crate::settings::upstream::Transport;
 use crate::store::postgres::{PostgresOptions, administration};
 
 /// A row as it is shown.
@@ -41,8 +43,8 @@ fn satellite(args: &PlainArgs) -> Result<(DispatcherSettings, PostgresOptions), 
 
 fn list(args: &PlainArgs) -> Done {
     let (settings, options) = satellite(args)?;
-    let own = jid(settings.hostname.as_str());
     let (rows, _) = block_on(administration::dispatchers(&options))??;
+    let own = own_jid(&settings, &rows);
     let shown = rows.into_iter().map(|row| Shown {
         own: row.jid == own,
         jid: row.jid,
@@ -63,7 +65,7 @@ fn list(args: &PlainArgs) -> Done {
 
 fn remove(args: &RowArgs) -> Done {
     let (settings, options) = satellite(&args.plain)?;
-    let row = block_on(remove_row(&options, &args.jid, &jid(settings.hostname.as_str())))??;
+    let row = block_on(remove_row(&settings, &options, &args.jid))??;
     match args.plain.json {
         true => output::json(&serde_json::json!({ "jid": row.jid, "hostname": row.hostname }))?,
         false => output::line(format!(
@@ -74,9 +76,29 @@ fn remove(args: &RowArgs) -> Done {
     Ok(0)
 }
 
-async fn remove_row(options: &PostgresOptions, wanted: &str, own: &str) -> Result<DispatcherRow, CliError> {
+/// The JID of the dispatcher that is configured here: the embedded server's, or that of its account on another one.
+fn own_jid(settings: &DispatcherSettings, rows: &[DispatcherRow]) -> String {
+    let hostname = settings.hostname.as_str();
+    let usual = jid(hostname);
+    match settings.transport {
+        Transport::Embedded => usual,
+        Transport::Client => {
+            let name = |row: &DispatcherRow| username(&row.jid, hostname).map(str::to_owned);
+            let mut ours: Vec<(String, &DispatcherRow)> =
+                rows.iter().filter_map(|row| Some((name(row)?, row))).collect();
+            ours.sort_by_key(|(_, row)| std::cmp::Reverse(row.last_checkin));
+            in_force(ours, |(name, _)| name).map_or(usual, |(_, row)| row.jid.clone())
+        }
+    }
+}
+
+async fn remove_row(
+    settings: &DispatcherSettings,
+    options: &PostgresOptions,
+    wanted: &str,
+) -> Result<DispatcherRow, CliError> {
     let (rows, now) = administration::dispatchers(options).await?;
-    let row = removable(&rows, wanted, own, now)?;
+    let row = removable(&rows, wanted, &own_jid(settings, &rows), now)?;
     match administration::remove_dispatcher(options, row).await? {
         true => Ok(row.clone()),
         // It has checked in meanwhile, or somebody else was quicker.

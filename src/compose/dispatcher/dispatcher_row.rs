@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ServeError;
+use crate::domain::dispatcher_account::{DispatcherAccount, PASSWORD_ENTROPY};
 use crate::domain::dispatcher_rows::leftovers;
-use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::ports::clock::Entropy;
 use crate::ports::service::Service;
 use crate::ports::store::StoreError;
+use crate::ports::upstream::UpstreamAccounts;
+use crate::settings::upstream::Transport;
 use crate::store::postgres::PostgresStore;
 
 /// How often it says that this dispatcher is there. People and monitoring look at it.
@@ -25,9 +27,10 @@ const RETRY: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct DispatcherRowKeeper {
     store: Arc<PostgresStore>,
-    jid: String,
     hostname: String,
-    password: Secret,
+    transport: Transport,
+    /// Written where there is no row, or none with a password.
+    fresh: DispatcherAccount,
     /// What pauses are divided by; 1, but in tests.
     pause_divisor: u32,
 }
@@ -39,29 +42,40 @@ impl DispatcherRowKeeper {
     /// [`ServeError::Store`]: without it no existing agent would listen.
     pub async fn begin(
         store: Arc<PostgresStore>,
-        (jid, hostname): (String, &str),
+        (transport, hostname): (Transport, &str),
         pause_divisor: u32,
         (now, entropy): (Timestamp, &dyn Entropy),
     ) -> Result<Self, ServeError> {
         let keeper = Self {
             store,
-            jid,
             hostname: hostname.to_owned(),
-            password: password(entropy),
+            transport,
+            fresh: fresh_account(entropy),
             pause_divisor,
         };
-        keeper.check_in().await?;
+        let jid = keeper.check_in().await?;
         let rows = keeper.store.dispatchers().await?;
-        for finding in leftovers(&rows, &keeper.jid, now) {
+        for finding in leftovers(&rows, &jid, now) {
             tracing::warn!(event = "dispatcher_row_questioned", finding = %finding);
         }
         Ok(keeper)
     }
 
-    async fn check_in(&self) -> Result<(), StoreError> {
-        self.store
-            .check_in_dispatcher(&self.jid, &self.hostname, &self.password)
-            .await
+    /// The JID that it checked in. Over another XMPP server that is the account's, which has another name if the usual one
+    /// could not be had; the embedded server has no other.
+    async fn check_in(&self) -> Result<String, StoreError> {
+        let Self { hostname, fresh, .. } = self;
+        match self.transport {
+            Transport::Embedded => {
+                let jid = fresh.jid(hostname);
+                let checked_in = self.store.check_in_dispatcher(&jid, hostname, &fresh.password);
+                checked_in.await.map(|()| jid)
+            }
+            Transport::Client => {
+                let account = self.store.check_in_dispatcher_account(hostname, fresh).await?;
+                Ok(account.jid(hostname))
+            }
+        }
     }
 
     /// Goes on for as long as it is polled; a failure is said once, and so is its end.
@@ -71,7 +85,7 @@ impl DispatcherRowKeeper {
             let pause = if failing.is_some() { RETRY } else { INTERVAL };
             tokio::time::sleep(pause / self.pause_divisor).await;
             match (self.check_in().await, failing) {
-                (Ok(()), Some(since)) => {
+                (Ok(_), Some(since)) => {
                     let seconds = since.elapsed().as_secs();
                     tracing::warn!(event = "dispatcher_row_recovered", seconds);
                     failing = None;
@@ -80,7 +94,7 @@ impl DispatcherRowKeeper {
                     failing = Some(Instant::now());
                     tracing::warn!(event = "dispatcher_row_failed", error = %error);
                 }
-                (Ok(()), None) | (Err(_), Some(_)) => {}
+                (Ok(_), None) | (Err(_), Some(_)) => {}
             }
         }
     }
@@ -93,9 +107,8 @@ impl Service for DispatcherRowKeeper {
     }
 }
 
-/// 32 characters, as many as the column has.
-fn password(entropy: &dyn Entropy) -> Secret {
-    let mut bytes = zeroize::Zeroizing::new([0; 16]);
+fn fresh_account(entropy: &dyn Entropy) -> DispatcherAccount {
+    let mut bytes = zeroize::Zeroizing::new([0; PASSWORD_ENTROPY]);
     entropy.fill(&mut *bytes);
-    Secret::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    DispatcherAccount::first(*bytes)
 }

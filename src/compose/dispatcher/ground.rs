@@ -80,7 +80,7 @@ impl Ground {
         database.store.start_node(settings.hostname.as_str(), now).await?;
         let streams = streams(settings)?;
         let row = match &database.satellite {
-            Some(store) => Some(row(store, settings, &streams).await?),
+            Some(store) => Some(row(store, settings).await?),
             None => None,
         };
         Ok(Self {
@@ -206,15 +206,11 @@ fn dispatcher_jid(streams: &ServerConfig) -> String {
 }
 
 /// After the incarnation, so that whoever reads of this dispatcher finds it begun.
-async fn row(
-    store: &Arc<PostgresStore>,
-    settings: &DispatcherSettings,
-    streams: &ServerConfig,
-) -> Result<DispatcherRowKeeper, ServeError> {
-    let (jid, hostname) = (dispatcher_jid(streams), settings.hostname.as_str());
+async fn row(store: &Arc<PostgresStore>, settings: &DispatcherSettings) -> Result<DispatcherRowKeeper, ServeError> {
+    let named = (settings.transport, settings.hostname.as_str());
     let pause_divisor = settings.push.pauses_divided_by();
     let outside = (store.clock().now(), &OsEntropy as _);
-    DispatcherRowKeeper::begin(Arc::clone(store), (jid, hostname), pause_divisor, outside).await
+    DispatcherRowKeeper::begin(Arc::clone(store), named, pause_divisor, outside).await
 }
 
 fn site(settings: &DispatcherSettings, live: &Live) -> Site {

@@ -124,8 +124,12 @@ impl Reading {
             return Ok(());
         };
         if is_quoted(&found.text) {
-            let origin = found.origin.clone();
-            self.result.warnings.push(SettingsWarning::Quoted { origin });
+            let quoted = SettingsWarning::Quoted {
+                origin: found.origin.clone(),
+            };
+            // A key may set several of ours.
+            self.result.warnings.retain(|warning| *warning != quoted);
+            self.result.warnings.push(quoted);
         }
         match (key.read)(&found.text) {
             Ok(Some(text)) => self.push(key.sets, text, found.origin),
@@ -160,6 +164,9 @@ impl Reading {
             }
         }
         if let Some(name) = own.or_else(|| told.clone()) {
+            if let Some(server) = satellite_keys::with_port(&name.text) {
+                self.push("upstream.server", server, name.origin.clone());
+            }
             self.push("hostname", satellite_keys::host(&name.text), name.origin);
         }
         self.result.told = told.map(|told| ToldName {

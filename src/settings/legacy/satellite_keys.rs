@@ -56,7 +56,7 @@ pub struct LegacyKey {
 }
 
 /// All keys but those of names, which depend on each other.
-pub const KEYS: [LegacyKey; 13] = [
+pub const KEYS: [LegacyKey; 14] = [
     key(
         "db_backend",
         "deployment",
@@ -87,7 +87,8 @@ pub const KEYS: [LegacyKey; 13] = [
         as_it_is,
         "empty is no limit",
     ),
-    key("osa_ssl_cert", "tls.ca", as_it_is, ""),
+    key("osa_ssl_cert", "tls.ca", as_it_is, "with `transport = \"embedded\"`"),
+    key("osa_ssl_cert", "upstream.ca", as_it_is, "with `transport = \"client\"`"),
     key(
         "debug",
         "log.level",
@@ -123,6 +124,13 @@ const fn key(
 /// The host in `HOST` or `HOST:PORT`; a text that is neither is left for the setting to refuse.
 pub fn host(text: &str) -> String {
     HostPort::parse(text).map_or_else(|_| text.to_owned(), |server| server.host.to_string())
+}
+
+/// `HOST:PORT`, where a port is written.
+pub fn with_port(text: &str) -> Option<String> {
+    let server = HostPort::parse(text).ok()?;
+    let (_, port) = text.rsplit_once(':')?;
+    port.parse::<u16>().is_ok().then(|| server.to_string())
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "one type for all readers")]

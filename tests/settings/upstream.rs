@@ -1,0 +1,111 @@
+//! Settings of a dispatcher over the site's own XMPP server.
+
+use std::path::Path;
+
+use osa::settings::Loaded;
+use osa::settings::dispatcher::DispatcherSettings;
+use osa::settings::error::SettingsError;
+use osa::settings::upstream::Transport;
+
+use crate::satellite::{RHN_CONF, load};
+
+const CLIENT: &str = "transport = 'client'\n";
+
+fn servers(loaded: &Loaded<DispatcherSettings>) -> Vec<String> {
+    let servers = loaded.settings.upstream_servers();
+    servers.iter().map(ToString::to_string).collect()
+}
+
+fn refused(rhn_conf: &str, own: &str) -> String {
+    let error = load(rhn_conf, own).expect_err("an unusable configuration");
+    assert_eq!(error.exit_code(), 78);
+    error.to_string()
+}
+
+#[test]
+fn one_line_beside_rhn_conf_is_enough() {
+    let loaded = load(RHN_CONF, CLIENT).expect("usable");
+
+    assert_eq!(loaded.warnings, []);
+    assert_eq!(loaded.settings.transport, Transport::Client);
+    assert_eq!(servers(&loaded), ["sat.example:5222"]);
+    let authority = Path::new("/var/www/html/pub/RHN-ORG-TRUSTED-SSL-CERT");
+    assert_eq!(loaded.settings.upstream.ca.as_deref(), Some(authority));
+    assert!(!loaded.settings.upstream.common_name);
+}
+
+#[test]
+fn port_of_the_dispatchers_own_server_in_rhn_conf_counts() {
+    let with_port = RHN_CONF.replace(
+        "osa-dispatcher.jabber_server = sat.example",
+        "osa-dispatcher.jabber_server = sat.example:5299",
+    );
+    let loaded = load(&with_port, CLIENT).expect("usable");
+
+    assert_eq!(servers(&loaded), ["sat.example:5299"]);
+    assert_eq!(loaded.settings.hostname.as_str(), "sat.example");
+    let own = "transport = 'client'\n[upstream]\nserver = ['192.0.2.1', 'node2.example:5223']\n";
+    let loaded = load(&with_port, own).expect("usable");
+    assert_eq!(servers(&loaded), ["192.0.2.1:5222", "node2.example:5223"]);
+}
+
+#[test]
+fn each_transport_shows_only_what_it_uses() {
+    let shown = |own| {
+        let loaded = load(&RHN_CONF.replace("sat.example\nosa", "sat.example:5222\nosa"), own).expect("usable");
+        let keys: Vec<&str> = loaded.values.shown().map(|(key, _, _)| key).collect();
+        let of = |prefix: &str| keys.iter().any(|key| key.starts_with(prefix));
+        (of("upstream."), of("tls."), of("xmpp.listen"), of("accounts."))
+    };
+
+    assert_eq!(shown(""), (false, true, true, true));
+    assert_eq!(shown(CLIENT), (true, false, false, false));
+    let leftovers = "transport = 'client'\n[xmpp]\nlisten = ['[::]:5223']\n[tls]\nca = '/ca'\n";
+    assert_eq!(
+        shown(leftovers),
+        (true, true, true, false),
+        "what somebody set is shown, and harmless"
+    );
+}
+
+#[test]
+fn other_server_needs_a_satellite() {
+    let error = refused(RHN_CONF, "transport = 'client'\ndeployment = 'standalone'\n");
+
+    assert_eq!(
+        error,
+        "transport = \"client\" must be used with deployment = \"satellite\"; a standalone dispatcher is the server itself, \
+         with transport = \"embedded\""
+    );
+    let other = load(RHN_CONF, "transport = 'component'\n").expect_err("not there");
+    assert!(matches!(other, SettingsError::WrongValue { .. }), "{other}");
+    assert!(other.to_string().contains("embedded or client"), "{other}");
+}
+
+#[test]
+fn missing_authority_is_to_be_named_where_the_satellite_has_it() {
+    let without = RHN_CONF.replace("osa-dispatcher.osa_ssl_cert =", "osa-dispatcher.osa_ssl_cert = \n#");
+    let error = refused(&without, CLIENT);
+
+    assert!(
+        error.starts_with("upstream.ca is not set; set it in ") && error.contains("rhn.conf as osa_ssl_cert: "),
+        "{error}"
+    );
+    load(&without, "").expect("the embedded server has its own");
+}
+
+#[test]
+fn acceptance_of_common_names_is_warned_of_where_it_counts() {
+    let warnings = |own| load(RHN_CONF, own).expect("usable").warnings;
+
+    assert_eq!(warnings("[upstream]\ncommon_name = true\n"), []);
+    let warned = warnings("transport = 'client'\n[upstream]\ncommon_name = true\n");
+    assert_eq!(warned.len(), 1);
+    assert!(
+        warned[0]
+            .to_string()
+            .contains("osa.toml:3: the XMPP server is accepted by the common name"),
+        "{}",
+        warned[0]
+    );
+}
