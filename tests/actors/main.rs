@@ -15,6 +15,7 @@ mod recorded_calls;
 mod registrar;
 mod registrar_refused;
 mod registration;
+mod relayed;
 mod sessions;
 /// The database of the simulation, for the poller's tests.
 #[path = "../simulation/store.rs"]

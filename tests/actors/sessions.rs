@@ -30,7 +30,7 @@ pub async fn push(dispatcher: &Dispatcher, system: SystemId, number: i64) -> Con
     opened.connection
 }
 
-fn not_sent(dispatcher: &Dispatcher) -> Vec<RequestNotSent> {
+pub fn not_sent(dispatcher: &Dispatcher) -> Vec<RequestNotSent> {
     let events = dispatcher.events().into_iter();
     events
         .filter_map(|event| match event {

@@ -61,7 +61,7 @@ impl Session {
             let register = RegisterSession {
                 connection: self.ticket.connection(),
                 jid: Arc::clone(jid),
-                address: self.link.peer_addr().ip(),
+                address: self.way.peer_addr().ip(),
                 route: route(ctx),
             };
             self.notify_router(register, Notice::Register, ctx);

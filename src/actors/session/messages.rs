@@ -1,9 +1,11 @@
 //! What a session is told.
 
 use actix::Message;
+use minidom::Element;
 
 use crate::domain::ids::{RequestNumber, RunId};
 use crate::domain::push::client::Client;
+use crate::protocol::stream::server::ClientActivity;
 
 /// What a session is told to do. One type, so that one address leads to it.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
@@ -49,4 +51,16 @@ pub enum EndCause {
     Displaced,
     /// The dispatcher stops.
     Shutdown,
+    /// The client's presence at its server is gone.
+    Unavailable,
 }
+
+/// To a relayed session: what its client did. Each stanza has the client's full JID as `from`, which its server proved.
+#[derive(Clone, Debug, PartialEq, Message)]
+#[rtype(result = "()")]
+pub struct Relayed(pub ClientActivity);
+
+/// From a relayed session: send this to its client.
+#[derive(Clone, Debug, PartialEq, Message)]
+#[rtype(result = "()")]
+pub struct SendStanza(pub Element);

@@ -16,40 +16,43 @@
 mod complaints;
 mod delivery;
 mod messages;
+mod orders;
 mod pump;
 mod questions;
+mod relay;
+mod sessions;
+mod socket;
 mod totals;
+mod way;
 
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
+use actix::{Actor, ActorContext, Context};
 use minidom::Element;
 use tokio::sync::Semaphore;
 
 pub use complaints::Complaints;
-pub use messages::{Audience, EndCause, SessionOrder};
+pub use messages::{Audience, EndCause, Relayed, SendStanza, SessionOrder};
+pub use sessions::{Relay, Sessions};
 
 use self::delivery::Notices;
-use self::pump::Pump;
 use self::totals::{Ending, Totals};
-use crate::actors::poller::messages::{NotSentReason, RequestNotSent, SessionEvent, SessionOpened};
+use self::way::Way;
+use crate::actors::poller::messages::{SessionEvent, SessionOpened};
 use crate::actors::router::Router;
 use crate::actors::supervision::{LiveAddr, LiveRecipient};
 use crate::actors::tls_supervisor::Ticket;
-use crate::actors::wire::Link;
-use crate::domain::ids::{ClientName, RequestNumber, SystemId};
-use crate::domain::push::client::{AgentKind, Client, ClientEvent};
+use crate::domain::ids::{ClientName, SystemId};
+use crate::domain::push::client::{AgentKind, ClientEvent};
 use crate::ports::accounts::Accounts;
 use crate::ports::clock::{Clock, Entropy};
 use crate::ports::push::PushStore;
-use crate::ports::transport::Connection;
 use crate::ports::vault::Vault;
 use crate::protocol::ns;
 use crate::protocol::osa::dispatcher_talk::{self, DispatcherTalk};
-use crate::protocol::stream::server::{ClientActivity, ServerConfig, ServerEvent, ServerStream};
-use crate::protocol::stream::{Output, Seed, StreamFault};
+use crate::protocol::stream::server::{ClientActivity, ServerConfig};
 
 /// Orders that wait for a session: a request, a ping, and some acknowledgements.
 const MAILBOX: usize = 8;
@@ -87,8 +90,7 @@ pub struct SessionParts {
 /// The actor of one connection; see the [module](self).
 pub struct Session {
     parts: Arc<SessionParts>,
-    link: Link,
-    stream: ServerStream,
+    way: Way,
     /// Begins with login.
     talk: Option<Box<DispatcherTalk>>,
     jid: Option<Arc<str>>,
@@ -105,39 +107,28 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session with a connection accepted now.
-    pub fn new(parts: Arc<SessionParts>, connection: Box<dyn Connection>, ticket: Ticket) -> Self {
-        let now = now();
-        let mut random = [0; 32];
-        parts.entropy.fill(&mut random);
+    fn new(parts: Arc<SessionParts>, way: Way, ticket: Ticket) -> Self {
         Self {
-            stream: ServerStream::new(Arc::clone(&parts.config), Seed::new(random), now),
-            link: Link::new(connection),
+            way,
             talk: None,
             jid: None,
             pushable: None,
             greeted: None,
             notices: Notices::default(),
             questions: 0,
-            totals: Totals::new(now),
+            totals: Totals::new(now()),
             ticket,
             waker: Waker::noop().clone(),
             parts,
         }
     }
 
-    /// Whether the client's next bytes may be taken.
+    /// Whether what the client says next may be taken.
     fn may_read(&self) -> bool {
-        self.questions == 0 && self.notices.is_idle() && !self.link.outgoing.is_congested()
+        self.questions == 0 && self.notices.is_idle() && !self.way.is_congested()
     }
 
-    fn receive(&mut self, bytes: &[u8], ctx: &mut Context<Self>) {
-        self.totals.bytes_in += bytes.len() as u64;
-        self.stream.receive(bytes, now());
-        self.perform(ctx);
-    }
-
-    /// The same, from a future that the pump does not know of: it must look at its connection again.
+    /// Does what is wanted, from a future that the pump does not know of: it must look at the way to the client again.
     fn resume(&mut self, ctx: &mut Context<Self>) {
         self.perform(ctx);
         self.waker.wake_by_ref();
@@ -146,37 +137,14 @@ impl Session {
     /// Does everything that the machines want done.
     fn perform(&mut self, ctx: &mut Context<Self>) {
         loop {
-            while let Some(output) = self.talk.as_mut().and_then(|talk| talk.poll_output()) {
-                self.perform_talk(output, ctx);
+            self.perform_talk(ctx);
+            let goes_on = match &self.way {
+                Way::Socket(_) => self.perform_stream(ctx),
+                Way::Relay(_) => self.take_relayed(ctx),
+            };
+            if !goes_on {
+                return;
             }
-            match self.stream.poll_output() {
-                Some(Output::Write(bytes)) => self.write(bytes, ctx),
-                Some(Output::StartTls) => {
-                    self.link.present(self.stream.domain());
-                    self.link.start_tls();
-                }
-                Some(Output::Event(event)) => self.handle_event(event, ctx),
-                Some(Output::Close(end)) => {
-                    self.totals.ended(Ending::Stream(end));
-                    self.link.close(now());
-                }
-                None => return,
-            }
-        }
-    }
-
-    fn write(&mut self, bytes: Vec<u8>, ctx: &mut Context<Self>) {
-        self.totals.bytes_out += bytes.len() as u64;
-        if self.link.outgoing.queue(bytes, now()).is_err() {
-            self.end(Ending::SlowReader, ctx);
-        }
-    }
-
-    fn handle_event(&mut self, event: ServerEvent, ctx: &mut Context<Self>) {
-        match event {
-            ServerEvent::Ask(token, question) => self.ask_for_account(token, question, ctx),
-            ServerEvent::LoggedIn(jid) => self.log_in(jid.into(), ctx),
-            ServerEvent::Client(activity) => self.handle_activity(activity, ctx),
         }
     }
 
@@ -186,7 +154,7 @@ impl Session {
         let dispatcher = Arc::clone(&self.parts.dispatcher);
         let talk = DispatcherTalk::new(dispatcher, &jid, u64::from_ne_bytes(random));
         self.talk = Some(Box::new(talk.with_existing_drift_max(self.parts.existing_drift_max)));
-        tracing::debug!(event = "client_logged_in", jid = %jid, peer_addr = %self.link.peer_addr());
+        tracing::debug!(event = "client_logged_in", jid = %jid, peer_addr = %self.way.peer_addr());
         self.jid = Some(jid);
         self.ticket.log_in();
         self.register(ctx);
@@ -219,14 +187,21 @@ impl Session {
         }
     }
 
-    fn perform_talk(&mut self, output: dispatcher_talk::Output, ctx: &mut Context<Self>) {
+    /// Does everything that the conversation wants done.
+    fn perform_talk(&mut self, ctx: &mut Context<Self>) {
+        while let Some(output) = self.talk.as_mut().and_then(|talk| talk.poll_output()) {
+            self.perform_output(output, ctx);
+        }
+    }
+
+    fn perform_output(&mut self, output: dispatcher_talk::Output, ctx: &mut Context<Self>) {
         match output {
             dispatcher_talk::Output::Write(mut stanza) => {
-                // We are the server of this domain, and agents answer the sender that their server vouches for.
+                // Agents answer the sender that their server vouches for: us, or the upstream server, which says the same.
                 let from = rxml::xml_ncname!("from").into();
                 stanza.set_attr(rxml::Namespace::NONE, from, self.parts.dispatcher.to_string());
                 self.totals.stanzas_out += 1;
-                self.stream.send(&stanza, now());
+                self.way.send(stanza, now());
             }
             dispatcher_talk::Output::Ask(question) => self.ask_for_client(question, ctx),
             dispatcher_talk::Output::Pushable {
@@ -273,36 +248,9 @@ impl Session {
         self.open(opened, ctx);
     }
 
-    fn send_request(&mut self, number: RequestNumber, client: &Client, ctx: &mut Context<Self>) {
-        let (system, connection) = (client.system, self.ticket.connection());
-        let now = self.parts.clock.now();
-        let outcome = match &mut self.talk {
-            Some(_) if self.link.outgoing.is_congested() => Err(NotSentReason::Busy),
-            Some(talk) => talk
-                .request(now, number, client)
-                .map_err(|_| NotSentReason::NotConnected),
-            None => Err(NotSentReason::NotConnected),
-        };
-        self.perform(ctx);
-        let event = match outcome {
-            Ok(()) => SessionEvent::RequestSent {
-                system,
-                number,
-                connection,
-            },
-            Err(reason) => SessionEvent::RequestsNotSent(vec![RequestNotSent {
-                system,
-                number,
-                connection,
-                reason,
-            }]),
-        };
-        self.report(event, ctx);
-    }
-
     /// Says what keeps an old agent out; of many, the parent tells how many.
     fn tell_legacy(&self) {
-        let peer = self.link.peer_addr();
+        let peer = self.way.peer_addr();
         if let Some(error) = self.totals.legacy_tls()
             && self.ticket.leave_as_legacy(peer)
         {
@@ -338,7 +286,13 @@ impl Actor for Session {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        ctx.spawn(Pump::new());
+        match &self.way {
+            Way::Socket(_) => self.start_socket(ctx),
+            Way::Relay(relay) => {
+                let (jid, lifeline) = (Arc::clone(&relay.jid), relay.lifeline.clone());
+                self.start_relay(jid, lifeline, ctx);
+            }
+        }
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
@@ -350,33 +304,7 @@ impl Actor for Session {
             self.tell_legacy();
             let system = self.pushable.map(|(system, _)| system);
             self.totals
-                .log(self.link.peer_addr(), self.jid.as_deref(), system, now());
+                .log(self.way.peer_addr(), self.jid.as_deref(), system, now());
         }
-    }
-}
-
-impl Handler<SessionOrder> for Session {
-    type Result = ();
-
-    fn handle(&mut self, order: SessionOrder, ctx: &mut Self::Context) {
-        let now = self.parts.clock.now();
-        match order {
-            SessionOrder::Request { number, client } => return self.send_request(number, &client, ctx),
-            SessionOrder::Ping { client } => {
-                // A ping that is not sent is not answered either, which is what the poller looks at.
-                self.talk.as_mut().and_then(|talk| talk.ping(now, &client).ok());
-            }
-            SessionOrder::Acknowledge(run) => {
-                if let Some(talk) = &mut self.talk {
-                    talk.acknowledge(now, run);
-                }
-            }
-            SessionOrder::Announce(audience) => self.announce(audience, ctx),
-            SessionOrder::End(EndCause::Conflict) => self.stream.close(StreamFault::Conflict),
-            SessionOrder::End(EndCause::AccountReset) => self.stream.close(StreamFault::AccountReset),
-            SessionOrder::End(EndCause::Displaced) => self.stream.close(StreamFault::Displaced),
-            SessionOrder::End(EndCause::Shutdown) => self.stream.close(StreamFault::SystemShutdown),
-        }
-        self.perform(ctx);
     }
 }

@@ -1,4 +1,4 @@
-//! What moves a session: its connection and its one timer.
+//! What moves a session at a socket: its connection and its one timer.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use actix::{ActorContext, Context};
 use tokio::time::Sleep;
 
 use super::totals::Ending;
-use super::{Session, now};
+use super::{Session, Way, now};
 use crate::actors::wire::Progress;
 
 /// Bytes read at once.
@@ -21,32 +21,34 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; CHUNK]);
 }
 
-/// Runs as long as the session.
-pub(super) struct Pump {
-    timer: Pin<Box<Sleep>>,
-}
+/// A session's one timer.
+#[derive(Default)]
+pub(super) struct Timer(Option<Pin<Box<Sleep>>>);
 
-impl Pump {
-    pub fn new() -> Self {
-        Self {
-            timer: Box::pin(tokio::time::sleep_until(tokio::time::Instant::now())),
-        }
-    }
-
+impl Timer {
     /// Whether a deadline has come. The timer is set earlier, but never later: most deadlines are only moved on, and
     /// a timer that rings too early costs less than one that is set at each byte.
-    fn poll_timer(&mut self, deadline: Option<Instant>, task: &mut task::Context<'_>) -> Poll<()> {
+    pub fn poll(&mut self, deadline: Option<Instant>, task: &mut task::Context<'_>) -> Poll<()> {
         let Some(deadline) = deadline.map(tokio::time::Instant::from_std) else {
             return Poll::Pending;
         };
         if deadline <= tokio::time::Instant::now() {
             return Poll::Ready(());
         }
-        if self.timer.is_elapsed() || deadline < self.timer.deadline() {
-            self.timer.as_mut().reset(deadline);
+        let sleep = self
+            .0
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if sleep.is_elapsed() || deadline < sleep.deadline() {
+            sleep.as_mut().reset(deadline);
         }
-        self.timer.as_mut().poll(task)
+        sleep.as_mut().poll(task)
     }
+}
+
+/// Runs as long as the session.
+#[derive(Default)]
+pub(super) struct Pump {
+    timer: Timer,
 }
 
 impl ActorFuture<Session> for Pump {
@@ -67,7 +69,7 @@ impl ActorFuture<Session> for Pump {
                 Poll::Ready(()) => continue,
                 Poll::Pending => {}
             }
-            if self.poll_timer(session.next_deadline(), task).is_pending() {
+            if self.timer.poll(session.next_deadline(), task).is_pending() {
                 return Poll::Pending;
             }
             session.handle_deadlines(ctx);
@@ -77,15 +79,19 @@ impl ActorFuture<Session> for Pump {
 
 impl Session {
     fn poll_link(&mut self, buffer: &mut [u8], ctx: &mut Context<Self>, task: &mut task::Context<'_>) -> Poll<()> {
-        let window = self.may_read().then_some(&mut *buffer);
-        let progress = match self.link.poll(task, window, &self.parts.handshakes, now()) {
+        let may_read = self.may_read();
+        let Way::Socket(socket) = &mut self.way else {
+            return Poll::Pending;
+        };
+        let window = may_read.then_some(&mut *buffer);
+        let progress = match socket.link.poll(task, window, &self.parts.handshakes, now()) {
             Poll::Ready(progress) => progress,
             Poll::Pending => return Poll::Pending,
         };
         match progress {
             Ok(Progress::Read(count)) => self.receive(buffer.get(..count).unwrap_or_default(), ctx),
             Ok(Progress::Secured(handshake)) => {
-                self.stream.tls_established(handshake.channel_binding, now());
+                socket.stream.tls_established(handshake.channel_binding, now());
                 self.perform(ctx);
             }
             Ok(Progress::Gone) => self.end(Ending::Gone, ctx),
@@ -95,29 +101,38 @@ impl Session {
         Poll::Ready(())
     }
 
+    pub(super) fn talk_deadline(&self) -> Option<Instant> {
+        let at = self.talk.as_ref().and_then(|talk| talk.next_deadline())?;
+        Some(now() + at.saturating_since(self.parts.clock.now()))
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
-        let talk = self.talk.as_ref().and_then(|talk| talk.next_deadline());
-        let talk = talk.map(|at| now() + at.saturating_since(self.parts.clock.now()));
-        [
-            talk,
-            self.stream.next_deadline(),
-            self.link.deadline(),
-            self.link.turn_ends(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let (stream, link, turn) = match &self.way {
+            Way::Socket(socket) => (
+                socket.stream.next_deadline(),
+                socket.link.deadline(),
+                socket.link.turn_ends(),
+            ),
+            Way::Relay(_) => (None, None, None),
+        };
+        [self.talk_deadline(), stream, link, turn].into_iter().flatten().min()
     }
 
     fn handle_deadlines(&mut self, ctx: &mut Context<Self>) {
         let now = now();
-        if self.link.deadline().is_some_and(|deadline| deadline <= now) {
-            return self.end(Ending::SlowReader, ctx);
+        if let Some(socket) = self.socket() {
+            if socket.link.deadline().is_some_and(|deadline| deadline <= now) {
+                return self.end(Ending::SlowReader, ctx);
+            }
+            socket.stream.handle_deadline(now);
         }
-        self.stream.handle_deadline(now);
+        self.handle_talk_deadline();
+        self.perform(ctx);
+    }
+
+    pub(super) fn handle_talk_deadline(&mut self) {
         if let Some(talk) = &mut self.talk {
             talk.handle_deadline(self.parts.clock.now());
         }
-        self.perform(ctx);
     }
 }

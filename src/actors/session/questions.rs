@@ -21,7 +21,9 @@ impl Session {
         let answer = answer_account(Arc::clone(&self.parts), question);
         ctx.spawn(answer.into_actor(self).map(move |answer, session, ctx| {
             session.questions = session.questions.saturating_sub(1);
-            session.stream.answer(token, answer, now());
+            if let Some(socket) = session.socket() {
+                socket.stream.answer(token, answer, now());
+            }
             session.resume(ctx);
         }));
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::EndCause;
 use crate::domain::ids::SystemId;
 use crate::ports::transport::{LinkError, TlsFailure};
 use crate::protocol::stream::StreamFault;
@@ -22,6 +23,10 @@ pub(super) enum Ending {
     SlowReader,
     /// What the client said could not be handed on; it will say it again at its next connection.
     Undelivered,
+    /// Told to, without a word to the client.
+    Ordered(EndCause),
+    /// The connection to the client's server is gone.
+    UpstreamLost,
 }
 
 impl fmt::Display for Ending {
@@ -34,7 +39,19 @@ impl fmt::Display for Ending {
             Self::Link(error) => error.fmt(formatter),
             Self::SlowReader => formatter.write_str("client does not read"),
             Self::Undelivered => formatter.write_str("dispatcher could not take what the client reported"),
+            Self::Ordered(cause) => formatter.write_str(words(*cause)),
+            Self::UpstreamLost => formatter.write_str("upstream connection lost"),
         }
+    }
+}
+
+fn words(cause: EndCause) -> &'static str {
+    match cause {
+        EndCause::Conflict => "replaced by a newer session of its JID",
+        EndCause::AccountReset => "account reset",
+        EndCause::Displaced => "another agent registered as its system",
+        EndCause::Shutdown => "dispatcher stopping",
+        EndCause::Unavailable => "client unavailable",
     }
 }
 
@@ -78,6 +95,8 @@ impl Totals {
             Some(Ending::Link(_)) => "connection broke",
             Some(Ending::SlowReader) => "client does not read",
             Some(Ending::Undelivered) => "dispatcher too busy",
+            Some(Ending::Ordered(cause)) => words(*cause),
+            Some(Ending::UpstreamLost) => "upstream connection lost",
         }
     }
 

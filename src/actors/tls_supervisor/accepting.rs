@@ -59,7 +59,7 @@ impl Accepting {
             Ok(connection) => {
                 self.failures = 0;
                 let peer = connection.peer_addr();
-                if let Err(refusal) = supervisor.admit(connection) {
+                if let Err(refusal) = supervisor.parts.sessions.accept(connection) {
                     self.refused += 1;
                     self.log_sometimes(|refused| {
                         tracing::warn!(event = "connection_refused", peer_addr = %peer, reason = %refusal, refused);

@@ -11,9 +11,10 @@ use crate::ports::tls::{CertificateInfo, TlsError};
 #[rtype(result = "()")]
 pub struct AnnounceSessions(pub Audience);
 
-/// Read the certificate files anew. On an error the old ones stay in use.
+/// Read the certificate files anew. On an error the old ones stay in use. `None` is the answer where no certificate is
+/// used: nothing is wrong then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
-#[rtype(result = "Result<CertificateInfo, TlsError>")]
+#[rtype(result = "Result<Option<CertificateInfo>, TlsError>")]
 pub struct ReloadTls;
 
 /// Admit by these limits from now on.

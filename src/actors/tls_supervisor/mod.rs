@@ -12,9 +12,7 @@ mod roster;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{
-    Actor, ActorContext, ActorFutureExt, ArbiterHandle, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture,
-};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 
 pub use messages::{AnnounceSessions, ReloadTls, SetAdmissionLimits};
 pub use roster::{Departed, Roster, Ticket};
@@ -22,13 +20,12 @@ pub use roster::{Departed, Roster, Ticket};
 use self::accepting::Accepting;
 use crate::actors::poller::messages::SessionEvent;
 use crate::actors::router::UnregisterSessions;
-use crate::actors::session::{EndCause, Session, SessionOrder, SessionParts};
+use crate::actors::session::{EndCause, SessionOrder, SessionParts, Sessions};
 use crate::actors::supervision::{ExitGuard, ExitReason, Shutdown, insist};
-use crate::domain::admission::{Origin, Refusal};
 use crate::domain::ids::{ConnectionId, SystemId};
 use crate::domain::tally::Untold;
 use crate::ports::tls::{CertificateInfo, Certificates, TlsError};
-use crate::ports::transport::{Connection, Listener};
+use crate::ports::transport::Listener;
 
 /// How often it is said how many connections never logged in.
 const STRANGERS_TOLD_EVERY: Duration = Duration::from_secs(60);
@@ -46,22 +43,17 @@ const MAILBOX: usize = 16;
 /// What every generation is built from.
 #[derive(Clone)]
 pub struct TlsParts {
-    /// The certificates in use.
-    pub certificates: Arc<dyn Certificates>,
-    /// Where XMPP clients come from.
+    /// The certificates in use; none where clients log in to the site's own server.
+    pub certificates: Option<Arc<dyn Certificates>>,
+    /// Where XMPP clients come from; from nowhere in that case.
     pub listeners: Vec<Arc<dyn Listener>>,
-    /// The sessions that live.
-    pub roster: Arc<Roster>,
-    /// What sessions share.
-    pub session: Arc<SessionParts>,
-    /// The arbiters that sessions are spread over; not empty.
-    pub arbiters: Vec<ArbiterHandle>,
+    /// Where sessions are started, and those that live.
+    pub sessions: Sessions,
 }
 
 /// The actor; see the [module](self).
 pub struct TlsSupervisor {
     parts: TlsParts,
-    next_arbiter: usize,
     draining: bool,
     guard: ExitGuard,
 }
@@ -71,29 +63,14 @@ impl TlsSupervisor {
     pub fn new(parts: TlsParts, guard: ExitGuard) -> Self {
         Self {
             parts,
-            next_arbiter: 0,
             draining: false,
             guard,
         }
     }
 
-    /// Starts a session for an accepted connection, or drops it.
-    fn admit(&mut self, connection: Box<dyn Connection>) -> Result<(), Refusal> {
-        let ticket = self.parts.roster.admit(Origin::from(connection.peer_addr().ip()))?;
-        let id = ticket.connection();
-        let parts = Arc::clone(&self.parts.session);
-        self.next_arbiter = (self.next_arbiter + 1) % self.parts.arbiters.len().max(1);
-        let Some(arbiter) = self.parts.arbiters.get(self.next_arbiter) else {
-            return Ok(());
-        };
-        let session = Session::start_in_arbiter(arbiter, move |_| Session::new(parts, connection, ticket));
-        self.parts.roster.enrol(id, session.downgrade().recipient());
-        Ok(())
-    }
-
     /// Gives an order to every session; how many there are.
     fn order_all(&self, order: &SessionOrder) -> usize {
-        let orders = self.parts.roster.orders();
+        let orders = self.parts.sessions.roster.orders();
         let count = orders.len();
         for session in orders.iter().filter_map(actix::WeakRecipient::upgrade) {
             insist(&session, order.clone());
@@ -103,8 +80,8 @@ impl TlsSupervisor {
 
     /// Waits for sessions to end, tells router and poller, and waits again.
     fn watch_departures(&mut self, ctx: &mut Context<Self>) {
-        let roster = Arc::clone(&self.parts.roster);
-        let parts = Arc::clone(&self.parts.session);
+        let roster = Arc::clone(&self.parts.sessions.roster);
+        let parts = Arc::clone(&self.parts.sessions.parts);
         let watch = async move {
             loop {
                 clean_up(&parts, &roster).await;
@@ -114,15 +91,18 @@ impl TlsSupervisor {
         ctx.spawn(watch.into_actor(self));
     }
 
-    fn reload(&self) -> Result<CertificateInfo, TlsError> {
-        let reloaded = self.parts.certificates.reload(self.parts.session.clock.now());
+    fn reload(&self) -> Result<Option<CertificateInfo>, TlsError> {
+        let Some(certificates) = &self.parts.certificates else {
+            return Ok(None);
+        };
+        let reloaded = certificates.reload(self.parts.sessions.parts.clock.now());
         match &reloaded {
             Ok(info) => log_warnings(info),
             Err(error) => {
                 tracing::error!(event = "certificate_reload_failed", error = %error, "the old one stays in use");
             }
         }
-        reloaded
+        reloaded.map(Some)
     }
 }
 
@@ -181,9 +161,11 @@ impl Actor for TlsSupervisor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        log_warnings(&self.parts.certificates.in_use());
+        if let Some(certificates) = &self.parts.certificates {
+            log_warnings(&certificates.in_use());
+        }
         for listener in &self.parts.listeners {
-            let roster = Arc::clone(&self.parts.roster);
+            let roster = Arc::clone(&self.parts.sessions.roster);
             ctx.spawn(Accepting::new(Arc::clone(listener), roster));
         }
         self.watch_departures(ctx);
@@ -192,13 +174,13 @@ impl Actor for TlsSupervisor {
             supervisor.reload().ok();
         });
         ctx.run_interval(STRANGERS_TOLD_EVERY, |supervisor, _| {
-            tell_strangers(&supervisor.parts.roster)
+            tell_strangers(&supervisor.parts.sessions.roster)
         });
     }
 }
 
 impl Handler<ReloadTls> for TlsSupervisor {
-    type Result = Result<CertificateInfo, TlsError>;
+    type Result = Result<Option<CertificateInfo>, TlsError>;
 
     fn handle(&mut self, _: ReloadTls, _: &mut Self::Context) -> Self::Result {
         self.reload()
@@ -209,7 +191,7 @@ impl Handler<SetAdmissionLimits> for TlsSupervisor {
     type Result = ();
 
     fn handle(&mut self, SetAdmissionLimits(limits): SetAdmissionLimits, _: &mut Self::Context) {
-        self.parts.roster.set_limits(limits);
+        self.parts.sessions.roster.set_limits(limits);
     }
 }
 
@@ -229,7 +211,7 @@ impl Handler<Shutdown> for TlsSupervisor {
         self.draining = true;
         self.guard.end_as(ExitReason::Shutdown);
         self.order_all(&SessionOrder::End(EndCause::Shutdown));
-        let roster = Arc::clone(&self.parts.roster);
+        let roster = Arc::clone(&self.parts.sessions.roster);
         let drained = async move {
             while roster.counts().0 > 0 {
                 tokio::time::sleep(DRAIN_CHECK).await;
@@ -241,7 +223,7 @@ impl Handler<Shutdown> for TlsSupervisor {
                 .into_actor(self)
                 .map(|drained, supervisor, ctx: &mut Context<Self>| {
                     if drained.is_err() {
-                        let (left, _) = supervisor.parts.roster.counts();
+                        let (left, _) = supervisor.parts.sessions.roster.counts();
                         tracing::warn!(event = "sessions_left_behind", sessions = left);
                     }
                     ctx.stop();

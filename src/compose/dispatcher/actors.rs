@@ -13,7 +13,7 @@ use super::housekeeping::Housekeeping;
 use crate::actors::endpoint::Endpoint;
 use crate::actors::poller::{Poller, PollerParts};
 use crate::actors::router::Router;
-use crate::actors::session::{Complaints, SessionParts};
+use crate::actors::session::{Complaints, SessionParts, Sessions};
 use crate::actors::supervision::{ChildSpec, GaveUp, Intensity, LiveAddr, Policy, Supervisor};
 use crate::actors::tls_supervisor::{Roster, TlsParts, TlsSupervisor};
 use crate::compose::control::server::ControlServer;
@@ -217,11 +217,13 @@ fn tls_supervisor(
         complaints: Complaints::default(),
     };
     let parts = TlsParts {
-        certificates: adapters.certificates,
+        certificates: Some(adapters.certificates),
         listeners: adapters.xmpp,
-        roster: adapters.roster,
-        session: Arc::new(session),
-        arbiters: threads.sessions.iter().map(Arbiter::handle).collect(),
+        sessions: Sessions {
+            parts: Arc::new(session),
+            roster: adapters.roster,
+            arbiters: threads.sessions.iter().map(Arbiter::handle).collect(),
+        },
     };
     let factory = move |guard| TlsSupervisor::new(parts.clone(), guard);
     ChildSpec::new(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use osa::actors::poller::messages::{SessionEvent, SessionOpened};
 use osa::actors::router::Router;
-use osa::actors::session::{Audience, Complaints, SessionParts};
+use osa::actors::session::{Audience, Complaints, SessionParts, Sessions};
 use osa::actors::supervision::{
     ChildSpec, Crash, ExitGuard, GaveUp, Intensity, LiveAddr, Policy, Shutdown, StopChildren, Supervisor,
 };
@@ -121,6 +121,7 @@ pub struct Dispatcher {
     pub tls: LiveAddr<TlsSupervisor>,
     pub poller: LiveAddr<Recorder>,
     pub roster: Arc<Roster>,
+    pub sessions: Sessions,
     gave_up: oneshot::Receiver<GaveUp>,
     supervisor: Addr<Supervisor>,
     log: Log,
@@ -150,26 +151,29 @@ impl Dispatcher {
         let mut config = ServerConfig::new("sat.example.com", [7; 32]);
         config.scram_iterations = scram_iterations;
         let parts = TlsParts {
-            certificates: Arc::new(NoCertificates),
+            certificates: Some(Arc::new(NoCertificates)),
             listeners: vec![Arc::clone(&listener) as _],
-            roster: Arc::clone(&roster),
-            session: Arc::new(SessionParts {
-                dispatcher: format!("{}/{}", config.dispatcher, config.dispatcher_resource).into(),
-                config: Arc::new(config),
-                accounts: Arc::clone(&store) as _,
-                vault: None,
-                existing_drift_max: None,
-                registrations: Arc::clone(&store) as _,
-                clock: Arc::new(RuntimeClock::start()),
-                entropy: Arc::new(Counting(AtomicU64::new(1))),
-                router: router.clone(),
-                poller: poller.recipient(),
-                handshakes: Arc::new(Semaphore::new(4)),
-                derivations: Arc::new(Semaphore::new(2)),
-                complaints: Complaints::default(),
-            }),
-            arbiters: vec![Arbiter::current()],
+            sessions: Sessions {
+                roster: Arc::clone(&roster),
+                arbiters: vec![Arbiter::current()],
+                parts: Arc::new(SessionParts {
+                    dispatcher: format!("{}/{}", config.dispatcher, config.dispatcher_resource).into(),
+                    config: Arc::new(config),
+                    accounts: Arc::clone(&store) as _,
+                    vault: None,
+                    existing_drift_max: None,
+                    registrations: Arc::clone(&store) as _,
+                    clock: Arc::new(RuntimeClock::start()),
+                    entropy: Arc::new(Counting(AtomicU64::new(1))),
+                    router: router.clone(),
+                    poller: poller.recipient(),
+                    handshakes: Arc::new(Semaphore::new(4)),
+                    derivations: Arc::new(Semaphore::new(2)),
+                    complaints: Complaints::default(),
+                }),
+            },
         };
+        let sessions = parts.sessions.clone();
         let specs = children(&router, &tls, &poller, parts, &log);
         let (give_up, gave_up) = oneshot::channel();
         let intensity = Intensity {
@@ -186,6 +190,7 @@ impl Dispatcher {
             tls,
             poller,
             roster,
+            sessions,
             gave_up,
             supervisor,
             log,

@@ -10,3 +10,4 @@ pub mod launcher;
 pub mod site;
 pub mod status;
 pub mod store;
+pub mod upstream;

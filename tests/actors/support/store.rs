@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use osa::domain::ids::{ClientName, Incarnation, SystemId};
@@ -24,6 +25,8 @@ pub struct FakeStore {
     accounts: Mutex<HashMap<String, Account>>,
     clients: Mutex<Vec<Client>>,
     secrets: Mutex<HashMap<SystemId, Secret>>,
+    /// How long reading a row by JID takes.
+    pub reading_takes: Mutex<Duration>,
     /// Systems that checked in, in order.
     pub check_ins: Mutex<Vec<SystemId>>,
 }
@@ -131,6 +134,8 @@ impl PushStore for FakeStore {
     async fn clients_by_jid(&self, jid: &str) -> Result<Vec<Client>, StoreError> {
         let clients = self.find_all(|client| client.jid == jid);
         assert!(clients.iter().all(|client| client.system != POISON), "told to");
+        let takes = *self.reading_takes.lock().expect("not poisoned");
+        tokio::time::sleep(takes).await;
         Ok(clients)
     }
 

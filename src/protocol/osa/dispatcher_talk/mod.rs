@@ -284,6 +284,14 @@ impl DispatcherTalk {
         Ok(())
     }
 
+    /// Forgets a request that was written and could not be sent after all, so that no answer is credited to it.
+    pub fn withdraw(&mut self, number: RequestNumber) {
+        if let Some(mut registration) = self.registration.take() {
+            registration.refused(number);
+            self.keep(registration);
+        }
+    }
+
     /// Sends a ping.
     ///
     /// # Errors
