@@ -1,30 +1,23 @@
 //! How the agent gets to its servers: directly or through an HTTP proxy, and whom it trusts there.
 
-use std::io;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
-use tokio_rustls::{Connect, TlsConnector};
+use tokio_rustls::Connect;
 
+use super::connect::{Unconnected, connect_to};
 use super::tls::ClientTls;
 use crate::domain::secret::Secret;
 use crate::ports::transport::{DialError, ProxyFault};
 use crate::settings::names::{HostPort, ProxyAddress};
 
-/// How long one address may take to answer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Addresses tried of one name; a round-robin of more says nothing new about the network.
-const ADDRESSES_MAX: usize = 8;
 /// How long a proxy may take to connect us: it tries addresses in turn as well.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(30);
 /// A proxy's answer at most. Units: bytes. Proxies have 200 bytes to say, and some add pages for people.
 const PROXY_ANSWER_MAX: usize = 64 * 1024;
-/// Bytes that TLS keeps for a slow reader.
-const TLS_BUFFER_MAX: usize = 16 * 1024;
 
 /// An HTTP proxy, and who we are there.
 #[derive(Clone, Debug)]
@@ -58,42 +51,14 @@ impl Access {
 
     /// Begins TLS on a connection to a server of this name.
     pub fn shake_hands(&self, name: ServerName<'static>, socket: TcpStream) -> Connect<TcpStream> {
-        let connector = TlsConnector::from(self.tls.config.clone());
-        connector.connect_with(name, socket, |tls| tls.set_buffer_limit(Some(TLS_BUFFER_MAX)))
+        self.tls.shake_hands(name, socket)
     }
 }
 
 async fn connect_directly(server: &HostPort) -> Result<TcpStream, DialError> {
     let HostPort { host, port } = server;
-    connect_to(host.as_str(), *port).await.map_err(|error| match error {
-        Unconnected::Unresolved(error) => DialError::Unresolvable {
-            name: host.to_string(),
-            error,
-        },
-        Unconnected::Refused(error) => DialError::Refused {
-            server: server.to_string(),
-            error,
-        },
-    })
-}
-
-enum Unconnected {
-    Unresolved(io::Error),
-    Refused(io::Error),
-}
-
-/// Connects to the first address of a name that answers.
-async fn connect_to(host: &str, port: u16) -> Result<TcpStream, Unconnected> {
-    let addresses = tokio::net::lookup_host((host, port)).await;
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for address in addresses.map_err(Unconnected::Unresolved)?.take(ADDRESSES_MAX) {
-        match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => last = error,
-            Err(late) => last = late.into(),
-        }
-    }
-    Err(Unconnected::Refused(last))
+    let connected = connect_to(host.as_str(), *port).await;
+    connected.map_err(|error| error.into_dial_error(host.as_str(), server.to_string(), "server_url or jabber_server"))
 }
 
 impl HttpProxy {

@@ -4,6 +4,8 @@
 pub mod access;
 #[cfg(feature = "dispatcher")]
 pub mod ca;
+mod client_socket;
+mod connect;
 #[cfg(feature = "dispatcher")]
 pub mod control;
 #[cfg(feature = "agent")]
@@ -13,3 +15,5 @@ pub mod listener;
 #[cfg(feature = "dispatcher")]
 pub mod registration;
 pub mod tls;
+#[cfg(feature = "dispatcher")]
+pub mod upstream;

@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::ports::tls::TlsError;
+
 /// TLS handshakes that may have their turn at once: enough to keep all cores busy, few enough that a herd does not
 /// hold the memory of thousands of them.
 pub const HANDSHAKE_TURNS: usize = 64;
@@ -28,6 +30,12 @@ pub enum TlsFailure {
     /// section 1.4.
     #[error("peer offers no TLS 1.2 or 1.3 with a modern cipher: {0}")]
     LegacyPeer(String),
+    /// The same of a server.
+    #[error(
+        "the server offers no TLS 1.2 or 1.3 with a modern cipher ({0}): allow TLS 1.2 in its configuration, or update it and \
+         its OpenSSL to 1.0.1 or later"
+    )]
+    LegacyServer(String),
     /// What came is not TLS.
     #[error("peer does not speak TLS: {0}")]
     NotTls(String),
@@ -42,17 +50,44 @@ pub enum TlsFailure {
     Other(String),
 }
 
+/// Which client verifies a server's certificate, so that an error names its settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientRole {
+    /// The agent, at its dispatcher or Satellite.
+    Agent,
+    /// The dispatcher, at a site's own XMPP server.
+    Dispatcher,
+}
+
+impl ClientRole {
+    const fn authority_keys(self) -> &'static str {
+        match self {
+            Self::Agent => "sslCACert or osa_ssl_cert; tls.ca",
+            Self::Dispatcher => "osa-dispatcher.osa_ssl_cert; upstream.ca",
+        }
+    }
+
+    const fn other_name(self) -> &'static str {
+        match self {
+            Self::Agent => "connect by a name in its subjectAltName (serverURL or server_url)",
+            Self::Dispatcher => "correct the name of the site (osa-dispatcher.jabber_server; hostname)",
+        }
+    }
+}
+
 /// What a client finds wrong with a server's certificate. Each is completed by "the server's certificate".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateFault {
     /// Nobody that the client trusts signed it.
     #[error(
         "is not signed by an authority in {authority}: put the server's CA certificate there, or name the file that holds \
-         it (sslCACert or osa_ssl_cert; tls.ca)", authority = .authority.display()
+         it ({})", .client.authority_keys(), authority = .authority.display()
     )]
     OtherAuthority {
         /// The CA file.
         authority: PathBuf,
+        /// Who verified.
+        client: ClientRole,
     },
     /// Its time is over.
     #[error("has expired: renew it on the server, or correct this machine's clock")]
@@ -62,15 +97,31 @@ pub enum CertificateFault {
     NotYetValid,
     /// It is for another host.
     #[error(
-        "is for {names}, not for {expected}: connect by a name in its subjectAltName (serverURL or server_url), or give \
-         the server a certificate for {expected}", names = listed(names)
+        "is for {names}, not for {expected}: {}, or give the server a certificate for {expected}",
+        .client.other_name(), names = listed(names)
     )]
     OtherName {
         /// The name that was connected to.
         expected: String,
         /// The names in the certificate.
         names: Vec<String>,
+        /// Who verified.
+        client: ClientRole,
     },
+    /// It has the name where only old clients look for it; compatibility contract, section 1.4.
+    #[error(
+        "has no subjectAltName, and {expected} only as its common name: give the server one with both, or set \
+         upstream.common_name = true"
+    )]
+    CommonNameOnly {
+        /// The name that was wanted.
+        expected: String,
+    },
+    /// SHA-1 or worse, as old tools of Satellites used it.
+    #[error(
+        "is signed by a method that is not safe any more, such as SHA-1: make a new one on the server, signed with SHA-256"
+    )]
+    OldSignature,
     /// It is damaged, or made for another purpose or with methods that are not safe.
     #[error("cannot be used ({0}): make a new one on the server, for TLS servers and signed with SHA-256")]
     Unusable(String),
@@ -134,10 +185,12 @@ pub trait Listener: Send + Sync + 'static {
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// Its name has no address.
-    #[error("cannot resolve {name} (server_url or jabber_server): {error}; correct the name, or the name servers")]
+    #[error("cannot resolve {name} ({keys}): {error}; correct the name, or the name servers")]
     Unresolvable {
         /// The name.
         name: String,
+        /// The settings that have it.
+        keys: &'static str,
         /// The resolver's words.
         error: io::Error,
     },
@@ -152,6 +205,9 @@ pub enum DialError {
     /// The HTTP proxy in between does not let us through.
     #[error(transparent)]
     Proxy(#[from] ProxyFault),
+    /// Whom to trust cannot be read any more.
+    #[error(transparent)]
+    Authority(#[from] TlsError),
 }
 
 /// Why an HTTP proxy did not connect us. The keys are those of `up2date` and `osad.conf`, then ours.

@@ -15,8 +15,8 @@ use super::value::{Given, SettingValue, Shape, list};
 settings! {
     /// The site's own XMPP server (jabberd2, ejabberd or Prosody), with `transport = "client"`.
     pub struct UpstreamSettings in "upstream." {
-        /// Where it is, by name or IP address: the first that takes a connection is used, as in a cluster. Its certificate is
-        /// for `hostname` all the same, and so is the domain of all accounts. Without it: `hostname`, port 5222.
+        /// Where it is, by name or IP address; the nodes of a cluster are tried in turn. Their certificate is for `hostname` all
+        /// the same, which is also the domain of all accounts. Without it: `hostname`, port 5222.
         server: Option<Vec<UpstreamAddress>> = None, Restart;
         /// Certificates of the authorities that may sign its certificate, PEM; read at each connection. Needed with
         /// `transport = "client"`.

@@ -26,3 +26,5 @@ mod support;
 mod tls;
 #[cfg(feature = "dispatcher")]
 mod tls_names;
+#[cfg(feature = "dispatcher")]
+mod upstream_dialer;

@@ -4,9 +4,9 @@ use super::arguments::PlainArgs;
 use super::error::CliError;
 use super::{Done, output};
 use crate::compose::console::values;
-use crate::compose::dispatcher::{ServeError, all_server_files, exposures, postgres_options};
+use crate::compose::dispatcher::{ServeError, all_server_files, exposures, postgres_options, upstream_dialer};
 use crate::host::clock::SystemClock;
-use crate::net::tls::{ServerTls, client_tls};
+use crate::net::tls::ServerTls;
 use crate::ports::clock::Clock;
 use crate::ports::tls::Certificates;
 use crate::settings::database::Deployment;
@@ -39,9 +39,7 @@ fn check(settings: &DispatcherSettings) -> Result<Option<ServerTls>, CliError> {
     let tls = match settings.transport {
         Transport::Embedded => Some(ServerTls::load_all(all_server_files(settings), SystemClock.now())?),
         Transport::Client => {
-            if let Some(authority) = &settings.upstream.ca {
-                client_tls(authority, SystemClock.now())?;
-            }
+            upstream_dialer(settings)?;
             None
         }
     };

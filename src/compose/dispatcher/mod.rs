@@ -31,6 +31,7 @@ use crate::compose::cli::arguments::ServeArgs;
 use crate::compose::process::{notify, parent};
 use crate::net::ca::AuthorityFiles;
 use crate::net::tls::ServerFiles;
+use crate::net::upstream::UpstreamDialer;
 use crate::settings::dispatcher::DispatcherSettings;
 use crate::telemetry::{FILTER_VARIABLE, Logging};
 
@@ -87,6 +88,18 @@ pub fn all_server_files(settings: &DispatcherSettings) -> Vec<ServerFiles> {
         authority: Some(settings.tls.ca.clone()),
     });
     std::iter::once(server_files(settings)).chain(named).collect()
+}
+
+/// How to get to the site's own XMPP server; the settings are known to name whom to trust there.
+///
+/// # Errors
+/// [`ServeError::Tls`]: the certificate of its authority cannot be used. `init` makes none.
+pub fn upstream_dialer(settings: &DispatcherSettings) -> Result<UpstreamDialer, ServeError> {
+    let given = &settings.upstream;
+    let authority = given.ca.clone().unwrap_or_default();
+    let hostname = settings.hostname.clone();
+    let dialer = UpstreamDialer::new(settings.upstream_servers(), hostname, authority, given.common_name);
+    dialer.map_err(ServeError::Tls)
 }
 
 /// Where the own authority is; its key lies beside its certificate.

@@ -92,6 +92,17 @@ pub(super) fn end(certificate: &CertificateDer<'_>) -> Result<Timestamp, String>
     Ok(Timestamp::from_secs(parsed.validity().not_after.timestamp()))
 }
 
+/// The common name of a certificate that has no subjectAltName of any kind.
+#[cfg(feature = "dispatcher")]
+pub(super) fn sole_common_name(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    match parsed.subject_alternative_name() {
+        Ok(None) => common_name(&parsed),
+        // One that cannot be read is one all the same.
+        Ok(Some(_)) | Err(_) => None,
+    }
+}
+
 /// Whether the first certificate of a file is for this public key (DER of `SubjectPublicKeyInfo`, RFC 5280, section
 /// 4.1).
 #[cfg(feature = "dispatcher")]

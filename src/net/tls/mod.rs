@@ -11,6 +11,8 @@ mod server;
 mod stream;
 #[cfg(feature = "dispatcher")]
 mod trust;
+#[cfg(feature = "dispatcher")]
+mod upstream;
 
 use std::sync::Arc;
 
@@ -29,6 +31,8 @@ pub use server::{ServerFiles, ServerTls};
 pub(in crate::net) use stream::ServerTlsStream;
 #[cfg(feature = "dispatcher")]
 pub(in crate::net) use trust::is_signed_pair;
+#[cfg(feature = "dispatcher")]
+pub use upstream::upstream_tls;
 
 /// RFC 9266, section 2.
 pub(super) const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
