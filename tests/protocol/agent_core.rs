@@ -175,7 +175,9 @@ impl World {
             match output {
                 TalkOutput::Write(stanza) => self.stream.send(&stamped(stanza), self.now.steady),
                 TalkOutput::Ask(question) => self.talk.handle_client(self.now.wall, &question, Some(row())),
-                TalkOutput::Pushable { kind, announcement, .. } => self.pushable = Some((kind, announcement)),
+                TalkOutput::Pushable { kind, announcement, .. } => {
+                    self.pushable = announcement.map(|announcement| (kind, announcement));
+                }
                 TalkOutput::Event(_, event) => self.events.push(event),
                 other => panic!("{other:?}"),
             }

@@ -28,7 +28,7 @@ fn presence_makes_an_existing_agent_pushable_once_its_row_is_read() {
     let pushable = Output::Pushable {
         client: client(),
         kind: AgentKind::Existing,
-        announcement: Announcement::default(),
+        announcement: Some(Announcement::default()),
     };
     assert_eq!(drain(&mut talk), [pushable]);
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use osa::domain::ids::{RequestNumber, RunId};
+use minidom::Element;
+use osa::domain::ids::{ClientName, RequestNumber, RunId};
 use osa::domain::push::client::{AgentKind, Announcement, Client, ClientEvent, Refusal, RunStart};
 use osa::domain::secret::Secret;
 use osa::protocol::osa::action::Action;
@@ -51,7 +52,7 @@ fn new_agent_announces_itself_and_is_welcomed() {
         Output::Pushable {
             client: announced,
             kind: AgentKind::New,
-            announcement
+            announcement: Some(announcement)
         }
     );
     let welcome = agent.handle_message(NOW, &stanzas(&outputs)[0]);
@@ -119,9 +120,101 @@ fn announcement_with_a_wrong_clock_proves_a_new_agent_but_says_nothing() {
     let Output::Pushable { kind, announcement, .. } = &outputs[1] else {
         panic!("pushable: {outputs:?}")
     };
-    assert_eq!((*kind, announcement), (AgentKind::New, &Announcement::default()));
+    assert_eq!(
+        (*kind, announcement),
+        (AgentKind::New, &None),
+        "nothing is settled by it"
+    );
     let welcome = agent.handle_message(early, &stanzas(&outputs)[0]);
     assert!(welcome.contains(&agent_talk::Output::ClockOff), "{welcome:?}");
+}
+
+/// What the session becomes by a presence, and what counts as announced.
+fn pushable_by(talk: &mut DispatcherTalk, presence: &Element, row: Client) -> (AgentKind, Option<Announcement>) {
+    talk.handle_presence(NOW, presence);
+    // One row is read a second.
+    if let Some(at) = talk.next_deadline() {
+        talk.handle_deadline(at);
+    }
+    talk.handle_client(NOW, &by_jid(), Some(row));
+    let pushable = drain(talk).into_iter().find_map(|output| match output {
+        Output::Pushable { kind, announcement, .. } => Some((kind, announcement)),
+        _ => None,
+    });
+    pushable.expect("pushable")
+}
+
+fn announcement() -> Announcement {
+    Announcement {
+        pending: Some(RequestNumber(3)),
+        ..Announcement::default()
+    }
+}
+
+#[test]
+fn announcement_that_a_server_hands_on_again_says_nothing() {
+    let (mut talk, mut agent) = (dispatcher(), agent());
+    let presence = carry(&agent.presence(NOW, "0.1.0", &announcement()), AGENT);
+
+    let first = pushable_by(&mut talk, &presence, client());
+    let again = pushable_by(&mut talk, &presence, client());
+
+    assert_eq!(first, (AgentKind::New, Some(announcement())));
+    assert_eq!(again, (AgentKind::New, None));
+}
+
+#[test]
+fn fresh_announcement_after_an_old_one_counts() {
+    let (mut talk, mut agent) = (dispatcher(), agent());
+    let old = agent.presence(NOW - Duration::from_secs(86_400), "0.1.0", &Announcement::default());
+    let fresh = agent.presence(NOW, "0.1.0", &announcement());
+
+    assert_eq!(
+        pushable_by(&mut talk, &carry(&old, AGENT), client()),
+        (AgentKind::New, None)
+    );
+    assert_eq!(
+        pushable_by(&mut talk, &carry(&fresh, AGENT), client()),
+        (AgentKind::New, Some(announcement()))
+    );
+}
+
+#[test]
+fn presence_without_an_announcement_makes_a_new_agent_no_existing_one() {
+    let (mut talk, mut agent) = (dispatcher(), agent());
+    let old = agent.presence(NOW - Duration::from_secs(86_400), "0.1.0", &announcement());
+    pushable_by(&mut talk, &carry(&old, AGENT), client());
+
+    assert_eq!(
+        pushable_by(&mut talk, &available(), client()),
+        (AgentKind::New, None),
+        "although the row does not say so yet"
+    );
+    let weak = heard(&mut talk, &existing_answer(NAME, KEY, Action::CheckIn));
+    assert!(events(&weak).is_empty(), "{weak:?}");
+    let registered_anew = Client {
+        name: ClientName("0011223344556677".into()),
+        ..client()
+    };
+    assert_eq!(
+        pushable_by(&mut talk, &available(), registered_anew),
+        (AgentKind::Existing, Some(Announcement::default())),
+        "another registration may be another agent's"
+    );
+}
+
+#[test]
+fn old_announcement_that_is_forged_proves_nothing() {
+    let forger = agent_talk::Enrolment {
+        key: Secret::new("another key"),
+        ..enrolment()
+    };
+    let mut forger = agent_talk::AgentTalk::new(AGENT.into(), forger, 0);
+    let old = forger.presence(NOW - Duration::from_secs(86_400), "0.1.0", &announcement());
+
+    let taken_for = pushable_by(&mut dispatcher(), &carry(&old, AGENT), client());
+
+    assert_eq!(taken_for, (AgentKind::Existing, Some(Announcement::default())));
 }
 
 #[test]
@@ -312,4 +405,15 @@ fn agent_whose_reports_have_the_wrong_time_is_told_the_time_once_a_minute() {
 
     assert!(told(&mut talk, &mut agent, 2, late + Duration::from_secs(59)).is_empty());
     assert_eq!(told(&mut talk, &mut agent, 3, late + Duration::from_secs(60)).len(), 1);
+}
+
+#[test]
+fn withdrawn_request_is_no_longer_outstanding() {
+    let (mut talk, _) = new_session();
+    talk.request(NOW, RequestNumber(1), &client()).unwrap();
+    drain(&mut talk);
+
+    talk.withdraw(RequestNumber(1));
+
+    assert_eq!(talk.next_deadline(), None, "no key is kept for it");
 }

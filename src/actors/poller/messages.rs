@@ -57,7 +57,7 @@ pub struct SessionOpened {
     /// Which agent it is.
     pub kind: AgentKind,
     /// What the agent announced; `None` when the session goes on and only the poller is new, since what it announced
-    /// has been handled.
+    /// has been handled, or when what a new agent announced is old.
     pub announcement: Option<Announcement>,
     /// When it became pushable.
     pub at: Timestamp,

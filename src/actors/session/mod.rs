@@ -214,7 +214,7 @@ impl Session {
                     connection: self.ticket.connection(),
                     client,
                     kind,
-                    announcement: Some(announcement),
+                    announcement,
                     at: self.parts.clock.now(),
                 },
                 ctx,

@@ -203,14 +203,17 @@ fn queued_action_is_asked_for_soon_after_the_end_of_a_reboot() {
     assert_eq!(bench.after(secs(1)).sent(), 2);
 }
 
-#[test]
-fn reconnect_loses_answered_requests_that_the_agent_does_not_announce() {
-    let open = |number, state| OpenRequest {
+fn open(number: i64, state: RequestState) -> OpenRequest {
+    OpenRequest {
         number: RequestNumber(number),
         state,
         since: START,
         covers: vec![],
-    };
+    }
+}
+
+#[test]
+fn reconnect_loses_answered_requests_that_the_agent_does_not_announce() {
     let run = RunStart {
         run: RunId([2; 16]),
         covers: RequestNumber(1),
@@ -277,6 +280,29 @@ fn poller_restart_keeps_the_request_that_is_on_its_way() {
 
     assert_eq!(bench.sent(), 0);
     assert_eq!(bench.after(secs(60)).sent(), 1);
+}
+
+#[test]
+fn new_agent_whose_announcement_does_not_count_yet_loses_nothing() {
+    let record = PushRecord {
+        last_number: RequestNumber(2),
+        open: vec![open(1, RequestState::Answered), open(2, RequestState::Sent)],
+        ..PushRecord::default()
+    };
+    let opening = Opening {
+        connection: CONNECTION,
+        kind: AgentKind::New,
+        announcement: None,
+        record,
+        work: work(&[queued(1)]),
+    };
+    let mut bench = Bench::new(AgentKind::New, Authority::Dispatcher, &[]);
+
+    bench.planner.open(SYSTEM, opening, bench.now);
+    bench.settle();
+
+    let is_lost = |step: &Step| matches!(step, Step::Lost(..));
+    assert!(!bench.steps.iter().any(is_lost), "{:?}", bench.steps);
 }
 
 #[test]

@@ -138,8 +138,16 @@ impl World {
         }
     }
 
-    fn become_pushable(&mut self, id: ConnectionId, client: &Client, kind: AgentKind, announcement: Announcement) {
-        self.check_announcement(id, client, &announcement);
+    fn become_pushable(
+        &mut self,
+        id: ConnectionId,
+        client: &Client,
+        kind: AgentKind,
+        announcement: Option<Announcement>,
+    ) {
+        if let Some(announcement) = &announcement {
+            self.check_announcement(id, client, announcement);
+        }
         let system = client.system;
         let key = self.store.systems[&system].key;
         let connection = self.connections.get_mut(&id).expect("connections are kept");
@@ -160,7 +168,7 @@ impl World {
             system,
             connection: id,
             kind,
-            announcement: Some(announcement),
+            announcement,
         };
         node.agenda.session_opened(arrival, self.now);
         self.witness.free_since.insert(system, self.now);

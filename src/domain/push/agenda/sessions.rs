@@ -20,7 +20,7 @@ pub struct Arrival {
     pub connection: ConnectionId,
     /// Which agent it is.
     pub kind: AgentKind,
-    /// What it announced; `None` if the session merely goes on under a new poller.
+    /// What it announced; `None` if the session merely goes on under a new poller, or what it announced is old.
     pub announcement: Option<Announcement>,
 }
 

@@ -13,7 +13,7 @@ pub struct Opening {
     pub connection: ConnectionId,
     /// Which agent it is.
     pub kind: AgentKind,
-    /// What a new agent announced; `None` if the session merely goes on under a new poller.
+    /// What a new agent announced; `None` if the session merely goes on under a new poller, or what it announced is old.
     pub announcement: Option<Announcement>,
     /// What the store has recorded, reports of the announcement applied.
     pub record: PushRecord,
@@ -87,7 +87,7 @@ impl SystemPush {
         }
     }
 
-    /// Goes on after a new poller took over while the connection lived.
+    /// Goes on after a new poller took over while the connection lived, or until a new agent announces itself anew.
     fn resume(&mut self, record: PushRecord, turn: &mut Turn<'_>) {
         self.wait = record.wait;
         for request in record.open {

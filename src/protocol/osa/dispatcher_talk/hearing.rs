@@ -7,6 +7,7 @@ use super::registration::Registration;
 use super::{DispatcherTalk, Ignored, Output, Presence, Question, has_payload};
 use crate::domain::ids::ClientName;
 use crate::domain::push::client::{AgentKind, Announcement, Client, ClientEvent, Refusal};
+use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::protocol::ns;
 use crate::protocol::osa::action::Action;
@@ -109,17 +110,14 @@ impl DispatcherTalk {
 
     /// The row of the session's JID was read: the session is pushable, and what came meanwhile is heard.
     pub(super) fn become_pushable(&mut self, now: Timestamp, greeting: &Greeting, mut client: Client) {
+        let announcement = self.hear_greeting(now, &client, greeting);
         let mut registration = self.adopt(now, &client);
-        let announcement = self.hear_greeting(now, &registration, greeting);
-        registration.announced |= announcement.is_some();
         client.announced = registration.announced;
-        let kind = if client.announced {
-            AgentKind::New
-        } else {
-            AgentKind::Existing
+        let (kind, announcement) = match client.announced {
+            true => (AgentKind::New, announcement),
+            false => (AgentKind::Existing, Some(Announcement::default())),
         };
-        let announcement = announcement.unwrap_or_default();
-        for report in &announcement.reports {
+        for report in announcement.iter().flat_map(|announcement| &announcement.reports) {
             registration.finished(report.run, report.covers, now);
         }
         self.presence = Presence::Pushable(kind);
@@ -152,39 +150,34 @@ impl DispatcherTalk {
         }
     }
 
-    /// The announcement, if one is validly signed. One with the wrong time still proves a new agent, but its contents may
-    /// be old and are left out; the agent sees by the welcome that its clock is off, and announces itself again.
-    fn hear_greeting(
-        &mut self,
-        now: Timestamp,
-        registration: &Registration,
-        greeting: &Greeting,
-    ) -> Option<Announcement> {
+    /// The announcement, if it counts. A validly signed one that is old or was heard before proves a new agent, but says
+    /// nothing: the agent's clock may be off, which it sees by the welcome, or another server may have kept the presence
+    /// of an earlier day for us. Either way the agent announces itself again.
+    fn hear_greeting(&mut self, now: Timestamp, client: &Client, greeting: &Greeting) -> Option<Announcement> {
         let element = greeting.0.as_deref()?;
-        match self.open(now, registration, element) {
-            Ok((ToDispatcher::Agent(hello), Ok(()))) => Some(hello.announcement),
-            Ok((ToDispatcher::Agent(_), Err(stale))) => {
-                self.ignore(stale);
-                Some(Announcement::default())
-            }
-            Ok((ToDispatcher::Event(_), _)) => None,
-            Err(why) => {
-                self.ignore(why);
-                None
-            }
-        }
+        let (payload, fresh) = self
+            .open(now, &client.name, &client.shared_key, element)
+            .map_err(|why| self.ignore(why))
+            .ok()?;
+        let ToDispatcher::Agent(hello) = payload else {
+            return None;
+        };
+        self.announced = Some(client.name.clone());
+        fresh.map_err(|stale| self.ignore(stale)).ok()?;
+        Some(hello.announcement)
     }
 
     /// Verifies an element of ours; also whether it is fresh.
     fn open(
         &mut self,
         now: Timestamp,
-        registration: &Registration,
+        name: &ClientName,
+        key: &Secret,
         element: &Element,
     ) -> Result<(ToDispatcher, Result<(), Stale>), Ignored> {
         let stamp = Stamp::of(element)?;
         let payload = ToDispatcher::parse(element)?;
-        if stamp.client != registration.name {
+        if stamp.client != *name {
             return Err(Ignored::UnknownClient);
         }
         let parties = Parties {
@@ -192,7 +185,7 @@ impl DispatcherTalk {
             sender: &self.peer,
             recipient: &self.own,
         };
-        if !is_sealed(element, parties, &registration.key) {
+        if !is_sealed(element, parties, key) {
             return Err(Ignored::BadSignature);
         }
         let signature = element.attr("signature").unwrap_or_default();
@@ -200,7 +193,7 @@ impl DispatcherTalk {
     }
 
     fn hear_payload(&mut self, now: Timestamp, registration: &mut Registration, element: &Element) {
-        let (payload, fresh) = match self.open(now, registration, element) {
+        let (payload, fresh) = match self.open(now, &registration.name, &registration.key, element) {
             Ok(opened) => opened,
             Err(why) => return self.ignore(why),
         };

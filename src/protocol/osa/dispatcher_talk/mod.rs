@@ -69,8 +69,9 @@ pub enum Output {
         client: Client,
         /// Which agent it is.
         kind: AgentKind,
-        /// Its runs and reports; empty for an existing agent.
-        announcement: Announcement,
+        /// Its runs and reports; empty for an existing agent. `None` if a new agent announced nothing that counts: what it
+        /// was asked before is not lost by that, since it will announce itself again.
+        announcement: Option<Announcement>,
     },
     /// The client of this system said something. A valid stanza that answers nothing outstanding comes as
     /// [`ClientEvent::Ponged`]: it proves that the client lives.
@@ -128,6 +129,8 @@ pub struct DispatcherTalk {
     /// When the agent was last told the time, because its clock is off.
     time_told: Timestamp,
     registration: Option<Box<Registration>>,
+    /// The name that a new agent last announced itself under. The row may not say so yet.
+    announced: Option<ClientName>,
     lookups: Lookups,
     replay: ReplayGuard,
     /// How far an existing agent's clock may be off; `None` is any.
@@ -162,6 +165,7 @@ impl DispatcherTalk {
             asked: Timestamp::default(),
             time_told: Timestamp::default(),
             registration: None,
+            announced: None,
             lookups: Lookups::default(),
             replay: ReplayGuard::strict(),
             existing_drift_max: None,
@@ -334,7 +338,7 @@ impl DispatcherTalk {
     fn adopt(&mut self, now: Timestamp, client: &Client) -> Box<Registration> {
         let current = self.registration.take().filter(|it| it.name == client.name);
         let mut registration = current.unwrap_or_else(|| Box::new(Registration::new(client, now)));
-        registration.announced |= client.announced;
+        registration.announced |= client.announced || self.announced.as_ref() == Some(&client.name);
         registration
     }
 
