@@ -338,3 +338,33 @@ impl Site {
         issue_server(&authority, &server, SystemClock.now() - DAY * days_ago).unwrap();
     }
 }
+
+#[test]
+fn client_of_another_server_needs_its_authority_and_no_certificate_of_its_own() {
+    let site = Site::initialised();
+    fs::remove_file(site.path("data/tls/server.crt")).unwrap();
+    let (config, ca) = (site.path("client.toml"), site.path("data/tls/ca.crt"));
+    let check = |authority: &str| {
+        let data = site.path("data").display().to_string();
+        let text = format!(
+            "hostname = 'localhost'\ndata_dir = '{data}'\ndeployment = 'satellite'\ntransport = 'client'\n{authority}\n\
+             [postgres]\nname = 'x'\nuser = 'x'\n"
+        );
+        fs::write(&config, text).unwrap();
+        crate::site::run(["check-config", "--config", &config.display().to_string()])
+    };
+
+    check("").assert_failed(78, &["upstream.ca is not set", "client.toml"]);
+    check("[upstream]\nca = '/nonexistent/ca.crt'").assert_failed(66, &["/nonexistent/ca.crt does not exist"]);
+    let named = format!("[upstream]\nca = '{}'\ncommon_name = true", ca.display());
+    let checked = check(&named);
+
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert!(
+        checked.out.contains("upstream.ca") && !checked.out.contains("xmpp."),
+        "{checked:?}"
+    );
+    assert!(checked.err.contains("remove upstream.common_name"), "{checked:?}");
+    let without_init = check("[upstream]\nca = '/nonexistent/ca.crt'").err;
+    assert!(!without_init.contains("osa-dispatcher init"), "{without_init}");
+}

@@ -40,6 +40,34 @@ fn row_of_an_old_host_name_is_shown_and_removed_when_its_dispatcher_is_gone() {
 }
 
 #[test]
+fn own_row_over_another_server_is_that_of_the_account_in_force() {
+    let beside = with_old_row();
+    let rotated = "rhn-dispatcher-sat-0123abcd@localhost/superclient";
+    beside.database.sql(&format!(
+        "INSERT INTO rhnPushDispatcher (id, jabber_id, hostname, last_checkin, password) \
+         VALUES (nextval('rhn_pushdispatch_id_seq'), '{rotated}', 'localhost', current_timestamp, 'x')"
+    ));
+    let config = std::fs::read_to_string(beside.site.config()).unwrap();
+    let tls = beside.site.path("data/tls/ca.crt").display().to_string();
+    let client = format!("transport = 'client'\n{config}\n[upstream]\nca = '{tls}'\n");
+    std::fs::write(beside.site.config(), client).unwrap();
+
+    let shown = beside.site.run(["dispatchers", "list", "--json"]).json();
+
+    let own: Vec<_> = shown
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["own"] == true)
+        .collect();
+    assert_eq!((own.len(), &own[0]["jid"]), (1, &rotated.into()));
+    beside
+        .site
+        .run(["dispatchers", "remove", rotated])
+        .assert_failed(65, &["own row", "stays"]);
+}
+
+#[test]
 fn own_row_of_a_dispatcher_stays() {
     let beside = with_old_row();
 

@@ -61,6 +61,8 @@ mod names;
 #[path = "../store/postgres/ports.rs"]
 mod ports;
 #[cfg(feature = "dispatcher")]
+mod premade_accounts;
+#[cfg(feature = "dispatcher")]
 #[expect(clippy::expect_used, reason = "shared with the tests of the store")]
 #[path = "../store/postgres/private_server.rs"]
 mod private_server;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use super::make_accounts::MakeArgs;
 use crate::compose::control::answers::ActionState;
 use crate::compose::time::Time;
 use crate::settings::dispatcher::DispatcherFlags;
@@ -53,7 +54,7 @@ pub enum Command {
     /// Add, list and remove systems
     #[command(subcommand)]
     Systems(SystemsCommand),
-    /// List and reset the XMPP accounts of agents
+    /// List, reset and make the XMPP accounts of agents
     #[command(subcommand)]
     Accounts(AccountsCommand),
     /// Schedule an action: the agents' checks are started at once
@@ -239,6 +240,8 @@ pub enum AccountsCommand {
     List(PlainArgs),
     /// Remove an account, so that its agent registers a new one
     Reset(ResetArgs),
+    /// Make up accounts for agents on another XMPP server, and print them; nothing is stored
+    Make(MakeArgs),
 }
 
 /// Which account.

@@ -9,6 +9,7 @@ mod dispatchers;
 pub mod error;
 mod init;
 mod lists;
+mod make_accounts;
 mod migrate;
 mod output;
 mod status;
@@ -63,6 +64,7 @@ fn perform(arguments: Arguments) -> Done {
         Some(Command::Systems(SystemsCommand::Remove(args))) => lists::remove_system(args),
         Some(Command::Accounts(AccountsCommand::List(args))) => lists::accounts(&args),
         Some(Command::Accounts(AccountsCommand::Reset(args))) => lists::reset_account(args),
+        Some(Command::Accounts(AccountsCommand::Make(args))) => make_accounts::make(&args),
         Some(Command::Schedule(args)) => schedule(args),
         Some(Command::Actions(args)) => {
             let query = ActionQuery {
