@@ -210,6 +210,7 @@ pub fn count(totals: &mut BTreeMap<&'static str, usize>, events: &[Event]) {
             Event::Answered(_) => "pings answered",
             Event::Forgotten => "requests forgotten in a check",
             Event::Distrusted => "messages distrusted",
+            Event::Ignored => "messages ignored",
             Event::CheckStarted => "checks started",
             Event::CheckEnded(0) => "checks ended well",
             Event::CheckEnded(_) => "checks failed",
@@ -220,7 +221,11 @@ pub fn count(totals: &mut BTreeMap<&'static str, usize>, events: &[Event]) {
             | Event::LoggedIn { .. }
             | Event::Enrolled(_)
             | Event::Subscribed(_)
-            | Event::Record(_) => continue,
+            | Event::Record(_)
+            | Event::Heard { .. }
+            | Event::Asked(_)
+            | Event::Verified(_)
+            | Event::Removed(_) => continue,
         };
         *totals.entry(what).or_default() += 1;
     }

@@ -50,6 +50,8 @@ mod existing_logins;
 #[cfg(feature = "dispatcher")]
 mod foreign_servers;
 #[cfg(feature = "dispatcher")]
+mod foreign_site;
+#[cfg(feature = "dispatcher")]
 mod key_rotation;
 #[cfg(feature = "dispatcher")]
 mod machine;
@@ -92,7 +94,7 @@ mod satellite_sessions;
 #[cfg(feature = "dispatcher")]
 mod satellite_starts;
 #[cfg(feature = "dispatcher")]
-#[expect(dead_code, reason = "which tests there are decides what is used")]
+#[allow(dead_code, reason = "which tests there are decides what is used")]
 mod servers;
 #[cfg(feature = "dispatcher")]
 mod site;

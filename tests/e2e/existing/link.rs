@@ -1,5 +1,6 @@
 //! One connection of the existing agent: stream, login, stanzas.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -43,7 +44,7 @@ pub struct Link<'a> {
     prefix: String,
     counter: u32,
     /// Stanzas that came while an answer was waited for.
-    early: Vec<Element>,
+    early: VecDeque<Element>,
 }
 
 impl<'a> Link<'a> {
@@ -57,7 +58,7 @@ impl<'a> Link<'a> {
             stream_id: String::new(),
             prefix: super::hex(3),
             counter: 0,
-            early: Vec::new(),
+            early: VecDeque::new(),
         };
         let features = link.begin_stream()?;
         if !features.has_child("starttls", "urn:ietf:params:xml:ns:xmpp-tls") {
@@ -90,7 +91,7 @@ impl<'a> Link<'a> {
     }
 
     /// Logs in, registering if the account is unknown; the full JID that the agent assumes.
-    pub fn log_in(&mut self) -> Result<String, End> {
+    pub fn log_in(&mut self, resource: &str) -> Result<String, End> {
         let credentials = self.shared.identity.credentials.lock().unwrap().clone();
         let get = |link: &mut Self| {
             let username = &credentials.username;
@@ -110,12 +111,12 @@ impl<'a> Link<'a> {
             return Err(End::Lost("no query in the answer".into()));
         };
         let digest = query.has_child("digest", "jabber:iq:auth");
-        let answer = self.send_proof(&credentials, digest)?;
+        let answer = self.send_proof(&credentials, resource, digest)?;
         if error_code(&answer).as_deref() == Some("401") {
             self.register(&credentials)?;
         }
         no_error(&answer)?;
-        let jid = format!("{}@{}/osad", credentials.username, self.shared.identity.host);
+        let jid = format!("{}@{}/{resource}", credentials.username, self.shared.identity.host);
         self.shared.note(Event::LoggedIn {
             jid: jid.clone(),
             digest,
@@ -123,7 +124,7 @@ impl<'a> Link<'a> {
         Ok(jid)
     }
 
-    fn send_proof(&mut self, credentials: &Credentials, digest: bool) -> Result<Element, End> {
+    fn send_proof(&mut self, credentials: &Credentials, resource: &str, digest: bool) -> Result<Element, End> {
         let proof = if digest {
             let hash = Sha1::digest(format!("{}{}", self.stream_id, credentials.password));
             format!("<digest>{}</digest>", hex_of(&hash))
@@ -132,8 +133,8 @@ impl<'a> Link<'a> {
         };
         let id = format!("auth-set-{}", self.id());
         let set = format!(
-            "<iq type='set' id='{id}'><query xmlns = 'jabber:iq:auth' ><username>{}</username><resource>osad</resource>\
-             {proof}</query></iq>",
+            "<iq type='set' id='{id}'><query xmlns = 'jabber:iq:auth' ><username>{}</username>\
+             <resource>{resource}</resource>{proof}</query></iq>",
             credentials.username
         );
         self.request(&id, &set)
@@ -168,15 +169,38 @@ impl<'a> Link<'a> {
         Ok(())
     }
 
+    /// What comes when an unknown account logs in, until a question asked after that is answered.
+    pub fn answers_to_a_stranger(&mut self) -> Result<Vec<Element>, End> {
+        let credentials = self.shared.identity.credentials.lock().unwrap().clone();
+        let ask = |id: &str| {
+            let username = &credentials.username;
+            format!(
+                "<iq type='get' id='{id}'><query xmlns = 'jabber:iq:auth' ><username>{username}</username></query></iq>"
+            )
+        };
+        let form = self.request("form", &ask("form"))?;
+        self.write(&format!(
+            "<iq type='set' id='proof'><query xmlns = 'jabber:iq:auth' ><username>{}</username><resource>osad</resource>\
+             <password>{}</password></query></iq>",
+            credentials.username, credentials.password
+        ))?;
+        let last = self.request("last", &ask("last"))?;
+        let between = self.take_early();
+        Ok([form].into_iter().chain(between).chain([last]).collect())
+    }
+
     /// Sends a request and waits for its answer; an error with a number ends the wait, whatever its id.
     pub fn request(&mut self, id: &str, request: &str) -> Result<Element, End> {
         self.write(request)?;
+        let mut meanwhile = VecDeque::new();
         loop {
             let stanza = self.next_stanza()?;
             if stanza.attr("id") == Some(id) || error_code(&stanza).is_some() {
+                meanwhile.append(&mut self.early);
+                self.early = meanwhile;
                 return Ok(stanza);
             }
-            self.early.push(stanza);
+            meanwhile.push_back(stanza);
         }
     }
 
@@ -184,12 +208,11 @@ impl<'a> Link<'a> {
         // The original waits for minutes, or without limit.
         let until = Instant::now() + PATIENCE;
         loop {
-            // Only the features follow a header in one piece, so at most one stanza is in a record here.
-            if let Some(stanza) = self.early.pop() {
+            if let Some(stanza) = self.early.pop_front() {
                 return Ok(stanza);
             }
             match self.read(until)? {
-                Some(stanzas) => self.early.extend(stanzas.into_iter().rev()),
+                Some(stanzas) => self.early.extend(stanzas),
                 None => return Err(End::Lost("no answer".into())),
             }
         }
@@ -228,7 +251,7 @@ impl<'a> Link<'a> {
     }
 
     /// Stanzas that came during the login.
-    pub fn take_early(&mut self) -> Vec<Element> {
+    pub fn take_early(&mut self) -> VecDeque<Element> {
         std::mem::take(&mut self.early)
     }
 

@@ -14,11 +14,14 @@
 #![expect(clippy::disallowed_methods, reason = "an agent pauses, and has a clock of its own")]
 
 mod calls;
+mod dispatcher;
 mod link;
 mod session;
+mod statements;
 mod tls;
 
 pub use self::calls::Registration;
+pub use self::dispatcher::ExistingDispatcher;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,6 +30,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use minidom::Element;
+
+use self::link::Link;
 use crate::site::PATIENCE;
 
 /// Name and password of an XMPP account.
@@ -103,8 +109,21 @@ pub enum Event {
     Forgotten,
     /// A request or ping came that is not signed with its key.
     Distrusted,
+    /// A signed message came that does not say that it is a normal one, and is not read.
+    Ignored,
     CheckStarted,
     CheckEnded(i32),
+    /// A dispatcher heard that a client, by its full or bare JID, is there or gone.
+    Heard {
+        jid: String,
+        available: bool,
+    },
+    /// A dispatcher sent a request or ping to a full JID.
+    Asked(String),
+    /// A dispatcher heard a validly signed answer from a full JID.
+    Verified(String),
+    /// A dispatcher removed so many contacts, with one request.
+    Removed(usize),
     /// The session ended; it will be back.
     Lost(String),
     /// It ended for good.
@@ -132,6 +151,21 @@ struct Shared {
 }
 
 impl Shared {
+    fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            events: Mutex::new(Vec::new()),
+            changed: Condvar::new(),
+            killed: AtomicBool::new(false),
+            interrupted: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            stands: AtomicBool::new(false),
+            answers_left: AtomicU32::new(0),
+            checks: AtomicU32::new(0),
+            re_enrolled: Mutex::new(None),
+        }
+    }
+
     fn note(&self, event: Event) {
         self.events.lock().unwrap().push((Instant::now(), event));
         self.changed.notify_all();
@@ -173,6 +207,14 @@ impl Shared {
     }
 }
 
+/// What a server says to an agent without an account: the answers to its question for the form, to its password, and to one
+/// more question behind that. An answer that is not there by then will never come.
+pub fn refusal(identity: &Identity) -> Result<Vec<Element>, String> {
+    let shared = Arc::new(Shared::new(identity.clone()));
+    let tried = Link::open(&shared).and_then(|mut link| link.answers_to_a_stranger());
+    tried.map_err(|end| format!("{end:?}"))
+}
+
 /// Another process registers as this system: its name and key are void from now on.
 pub fn rotate(identity: &Identity) -> Registration {
     calls::register_osad(identity).unwrap()
@@ -188,20 +230,13 @@ pub struct ExistingAgent {
 
 impl ExistingAgent {
     pub fn start(identity: Identity) -> Self {
-        let shared = Arc::new(Shared {
-            identity,
-            events: Mutex::new(Vec::new()),
-            changed: Condvar::new(),
-            killed: AtomicBool::new(false),
-            interrupted: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
-            stands: AtomicBool::new(false),
-            answers_left: AtomicU32::new(0),
-            checks: AtomicU32::new(0),
-            re_enrolled: Mutex::new(None),
-        });
+        Self::spawn(identity, session::live)
+    }
+
+    fn spawn(identity: Identity, live: impl FnOnce(&Arc<Shared>) + Send + 'static) -> Self {
+        let shared = Arc::new(Shared::new(identity));
         let its = Arc::clone(&shared);
-        let thread = std::thread::spawn(move || session::live(&its));
+        let thread = std::thread::spawn(move || live(&its));
         Self {
             shared,
             thread: Some(thread),

@@ -11,7 +11,7 @@ use super::calls::{Registration, register_osad, register_osad_jid};
 use super::link::{End, Link, sign};
 use super::{Credentials, Event, Shared};
 
-const BASE: &str = "http://jabber.rhn.redhat.com/jabber";
+pub const BASE: &str = "http://jabber.rhn.redhat.com/jabber";
 
 /// The outer loop.
 pub fn live(shared: &Arc<Shared>) {
@@ -43,12 +43,12 @@ pub fn live(shared: &Arc<Shared>) {
 }
 
 /// There is no end but an [`End`].
-enum Never {}
+pub enum Never {}
 
 fn session(shared: &Arc<Shared>) -> Result<Never, End> {
     let systemid = shared.identity.systemid.lock().unwrap().clone();
     let mut link = Link::open(shared)?;
-    let jid = link.log_in()?;
+    let jid = link.log_in("osad")?;
     let id = format!("iq-request-{}", link.id());
     let roster = link.request(
         &id,
@@ -157,6 +157,10 @@ impl Session<'_> {
     fn handle(&mut self, stanza: &Element) -> Result<(), End> {
         match (stanza.name(), stanza.attr("type")) {
             ("message", Some("normal")) => self.handle_message(stanza),
+            ("message", _) => {
+                self.shared.note(Event::Ignored);
+                Ok(())
+            }
             ("presence", Some("subscribe")) => {
                 let from = stanza.attr("from").unwrap_or_default();
                 let id = stanza.attr("id").map(|id| format!(" id='{id}'")).unwrap_or_default();

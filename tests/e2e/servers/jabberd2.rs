@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use diesel::connection::SimpleConnection;
 use diesel::sql_types::Text;
-use diesel::{Connection, RunQueryDsl, SqliteConnection, sql_query};
+use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection, sql_query};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -22,6 +22,12 @@ const TABLES: &str = include_str!("jabberd2.sql");
 pub struct Resolver {
     /// A name server on loopback.
     pub address: SocketAddr,
+}
+
+#[derive(QueryableByName)]
+struct Contact {
+    #[diesel(sql_type = Text)]
+    jid: String,
 }
 
 /// Four processes: `router`, `sm`, `s2s`, `c2s`.
@@ -72,6 +78,33 @@ impl Jabberd2 {
     /// Where it listens for other servers.
     pub fn server_address(&self) -> SocketAddr {
         self.s2s
+    }
+
+    /// Makes contacts of an account that has not logged in yet, subscribed to both ways.
+    pub fn add_contacts(&self, username: &str, contacts: &[String]) {
+        let owner = format!("{username}@{}", self.domain);
+        let mut store = self.store();
+        store.batch_execute("BEGIN").unwrap();
+        for contact in contacts {
+            sql_query(
+                "INSERT INTO \"roster-items\" (\"collection-owner\", jid, name, \"to\", \"from\", ask) \
+                 VALUES (?, ?, '', 1, 1, 0)",
+            )
+            .bind::<Text, _>(&owner)
+            .bind::<Text, _>(contact)
+            .execute(&mut store)
+            .unwrap();
+        }
+        store.batch_execute("COMMIT").unwrap();
+    }
+
+    /// The bare JIDs of an account's contacts, in order.
+    pub fn contacts(&self, username: &str) -> Vec<String> {
+        let rows = sql_query("SELECT jid FROM \"roster-items\" WHERE \"collection-owner\" = ? ORDER BY jid")
+            .bind::<Text, _>(format!("{username}@{}", self.domain))
+            .load::<Contact>(&mut self.store())
+            .unwrap();
+        rows.into_iter().map(|row| row.jid).collect()
     }
 
     fn path(&self, name: &str) -> PathBuf {
