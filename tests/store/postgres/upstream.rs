@@ -5,7 +5,7 @@ use osa::domain::secret::Secret;
 use osa::ports::upstream::UpstreamAccounts;
 
 use super::cluster::Database;
-use super::site::Site;
+use super::site::{Satellite, Site};
 use crate::contract::registered;
 
 const HOST: &str = "sat.example";
@@ -224,4 +224,33 @@ async fn hundred_thousand_clients_are_read_at_once() {
         .await;
 
     assert_eq!(site.store.known_jids().await.unwrap().len(), 100_000);
+}
+
+/// Until somebody waits for a lock in this database.
+async fn somebody_waits(observer: &Satellite) {
+    let waits = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid AND NOT l.granted \
+         WHERE a.datname = current_database())";
+    while !observer.one::<bool>(waits).await {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn check_in_that_another_rotation_overtakes_takes_what_it_made() {
+    let site = Site::satellite().await;
+    let usual = account(USUAL, "usual");
+    site.store.dispatcher_account(HOST, &usual).await.unwrap();
+    let other = Satellite::at(&site.database).await;
+    other
+        .run("BEGIN; UPDATE rhnPushDispatcher SET jabber_id = 'rhn-dispatcher-sat-1@sat.example/superclient', password = 'next'")
+        .await;
+
+    let commit = async {
+        somebody_waits(&site.satellite).await;
+        other.run("COMMIT").await;
+    };
+    let (checked_in, ()) = tokio::join!(site.store.check_in_dispatcher_account(HOST, &usual), commit);
+
+    assert_eq!(checked_in.unwrap(), account("rhn-dispatcher-sat-1", "next"));
+    assert_eq!(rows(&site).await, "rhn-dispatcher-sat-1@sat.example/superclient next");
 }
