@@ -360,10 +360,30 @@ fn white_space_keeps_an_open_stream_alive() {
     for _ in 0..10 {
         client.now += Duration::from_secs(60);
         client.say(" ");
-        client.stream.handle_deadline(client.now + Duration::from_secs(89));
+        client.stream.handle_deadline(client.now + Duration::from_secs(74));
     }
 
     assert!(client.stream.is_open());
+    client.stream.handle_deadline(client.now + Duration::from_secs(90));
+    assert_eq!(client.summary(), "footer Silent", "who spoke in time was never asked");
+}
+
+#[test]
+fn server_that_sends_no_white_space_is_asked_for_a_sign_of_life() {
+    let mut client = Scripted::at(At::Open);
+    for answer in ["<iq type='result' id='ping'/>", "<iq type='error' id='ping'/>", " "] {
+        client.now += Duration::from_secs(75);
+        assert_eq!(client.stream.next_deadline(), Some(client.now));
+        client.stream.handle_deadline(client.now);
+        client.stream.handle_deadline(client.now + Duration::from_secs(14));
+        let ping = "<iq type='get' id='ping' to='sat.test'><ping xmlns='urn:xmpp:ping'/></iq>";
+        assert_eq!(client.stream.poll_output(), Some(Output::Write(ping.into())));
+        assert_eq!(client.stream.poll_output(), None, "asked once");
+        client.say(answer);
+    }
+
+    client.stream.handle_deadline(client.now + Duration::from_secs(75));
+    client.summary();
     client.stream.handle_deadline(client.now + Duration::from_secs(90));
     assert_eq!(client.summary(), "footer Silent");
 }

@@ -22,7 +22,8 @@ pub struct ClientConfig {
     pub may_register: bool,
     /// From connect to login.
     pub login_timeout: Duration,
-    /// Longest time without a byte from the server, once logged in. Servers send white space every 60 s.
+    /// Longest time without a byte from the server, once logged in. Some servers send white space every 60 s; one that
+    /// has said nothing for five sixths of this is asked for a sign of life (XEP-0199).
     pub silence_timeout: Duration,
     /// What the server may send once we are logged in.
     pub limits: Limits,

@@ -241,12 +241,14 @@ impl ClientStream {
         if self.next_deadline().is_none_or(|deadline| deadline > now) {
             return;
         }
-        let end = if self.is_open() {
-            ClientEnd::Silent
+        let outcome = if let State::Open(open) = &mut self.state {
+            open.handle_deadline(now, self.out.text())
         } else {
-            ClientEnd::LoginTimeout
+            Err(Stop(ClientEnd::LoginTimeout))
         };
-        self.end(end);
+        if let Err(Stop(end)) = outcome {
+            self.end(end);
+        }
     }
 
     fn handle_frame(&mut self, frame: Frame, more_input: bool, now: Instant) {

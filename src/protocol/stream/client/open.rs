@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use minidom::Element;
 
 use super::context::{Context, Stop, unexpected};
-use super::{ClientConfig, ClientEvent, State};
+use super::{ClientConfig, ClientEnd, ClientEvent, State};
+use crate::protocol::codec::{Escaped, push};
 use crate::protocol::ns;
 use crate::protocol::roster::items;
 use crate::protocol::stanza::{StanzaFault, bare, write_error, write_result};
@@ -19,6 +20,8 @@ pub(super) struct Open {
     own: Box<str>,
     silence_timeout: Duration,
     last_read: Instant,
+    /// Whether the server was asked, in this silence, for a sign of life.
+    is_pinged: bool,
 }
 
 impl Open {
@@ -27,16 +30,42 @@ impl Open {
             own: bare(jid).into(),
             silence_timeout: config.silence_timeout,
             last_read: now,
+            is_pinged: false,
         }
     }
 
     /// Something arrived, if only white space.
     pub(super) fn heard(&mut self, now: Instant) {
         self.last_read = now;
+        self.is_pinged = false;
     }
 
     pub(super) fn deadline(&self) -> Instant {
-        self.last_read + self.silence_timeout
+        let patience = if self.is_pinged {
+            self.silence_timeout
+        } else {
+            // Later than servers that send white space of their own accord do, which are never asked.
+            self.silence_timeout / 6 * 5
+        };
+        self.last_read + patience
+    }
+
+    /// The deadline is over: asks the server for a sign of life (XEP-0199), or finds it dead. Any answer will do, an
+    /// error as well.
+    pub(super) fn handle_deadline(&mut self, now: Instant, output: &mut String) -> Result<(), Stop> {
+        if self.is_pinged || now >= self.last_read + self.silence_timeout {
+            return Err(Stop(ClientEnd::Silent));
+        }
+        self.is_pinged = true;
+        push(
+            output,
+            format_args!(
+                "<iq type='get' id='ping' to='{}'><ping xmlns='{}'/></iq>",
+                Escaped(self.domain().unwrap_or(&self.own)),
+                ns::PING
+            ),
+        );
+        Ok(())
     }
 
     pub(super) fn handle(self, element: Element, context: &mut Context<'_>) -> Result<State, Stop> {
@@ -74,8 +103,12 @@ impl Open {
 
     /// Other clients cannot tell us about our roster: it comes from the account itself, or from its domain.
     fn is_from_server(&self, iq: &Element) -> bool {
-        let domain = self.own.split_once('@').map(|(_, domain)| domain);
+        let domain = self.domain();
         iq.attr("from")
             .is_none_or(|from| bare(from) == &*self.own || Some(from) == domain)
+    }
+
+    fn domain(&self) -> Option<&str> {
+        self.own.split_once('@').map(|(_, domain)| domain)
     }
 }
