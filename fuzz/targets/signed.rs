@@ -199,6 +199,9 @@ fn tell_agent(talk: &mut AgentTalk, stanza: &Element, may_act: bool) -> usize {
         agent_talk::Output::Write(_)
         | agent_talk::Output::ClockOff
         | agent_talk::Output::KeyVoid
+        | agent_talk::Output::DispatcherCame(_)
+        | agent_talk::Output::DispatcherLeft(_)
+        | agent_talk::Output::DispatcherUnknown(_)
         | agent_talk::Output::Ignored(_) => false,
     };
     let outputs = talk.handle_message(NOW, stanza);

@@ -49,9 +49,11 @@ struct World {
     starts: Vec<RunStart>,
     remembered: Vec<RequestNumber>,
     agent_writes: usize,
+    agent_said: String,
     pushable: Option<(AgentKind, Announcement)>,
     events: Vec<ClientEvent>,
     links: Vec<Dispatcher>,
+    announcements: usize,
 }
 
 impl World {
@@ -68,9 +70,11 @@ impl World {
             starts: Vec::new(),
             remembered: Vec::new(),
             agent_writes: 0,
+            agent_said: String::new(),
             pushable: None,
             events: Vec::new(),
             links: Vec::new(),
+            announcements: 0,
         }
     }
 
@@ -90,6 +94,20 @@ impl World {
 
     fn request(&mut self, number: i64) {
         self.talk.request(self.now.wall, RequestNumber(number), &row()).unwrap();
+        self.run();
+    }
+
+    /// A server tells the agent how this dispatcher is.
+    fn show_dispatcher(&mut self, kind: &str) {
+        let presence: Element = format!("<presence xmlns='jabber:client' {kind}/>").parse().unwrap();
+        self.stream.send(&stamped(presence), self.now.steady);
+        self.run();
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now.steady += time;
+        self.now.wall = self.now.wall + time;
+        self.agent.handle_deadline(self.now);
         self.run();
     }
 
@@ -117,6 +135,7 @@ impl World {
             match output {
                 CoreOutput::Write(bytes) => {
                     self.agent_writes += 1;
+                    self.agent_said += std::str::from_utf8(&bytes).unwrap();
                     self.stream.receive(&bytes, self.now.steady);
                 }
                 CoreOutput::StartTls => {}
@@ -162,7 +181,10 @@ impl World {
 
     fn hear(&mut self, activity: ClientActivity) {
         match activity {
-            ClientActivity::Available(stanza) => self.talk.handle_presence(self.now.wall, &stanza),
+            ClientActivity::Available(stanza) => {
+                self.announcements += 1;
+                self.talk.handle_presence(self.now.wall, &stanza);
+            }
             ClientActivity::Message(stanza) => self.talk.handle_message(self.now.wall, &stanza),
             ClientActivity::Unavailable => panic!("nobody leaves"),
         }
@@ -305,4 +327,84 @@ fn run_ids_differ() {
 
     let runs: Vec<RunId> = world.starts.iter().map(|start| start.run).collect();
     assert_ne!(runs[0], runs[1]);
+}
+
+#[test]
+fn dispatcher_that_comes_back_hears_the_announcement_again() {
+    let mut world = World::new();
+    world.connect();
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.announcements, 1);
+
+    world.show_dispatcher("type='unavailable'");
+    world.show_dispatcher("");
+
+    assert_eq!(world.announcements, 2);
+    assert_eq!(world.links, [Dispatcher::Ours, Dispatcher::Ours]);
+}
+
+#[test]
+fn announcements_keep_their_distance_and_none_is_lost() {
+    let mut world = World::new();
+    world.connect();
+    world.pass(Duration::from_secs(3));
+
+    for _ in 0..10 {
+        world.show_dispatcher("");
+    }
+    world.pass(Duration::from_millis(1_999));
+    assert_eq!(world.announcements, 1);
+    world.pass(Duration::from_millis(1));
+
+    assert_eq!(world.announcements, 2);
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.announcements, 2);
+}
+
+#[test]
+fn dispatcher_that_answers_after_it_came_needs_no_other_announcement() {
+    let mut world = World::new();
+    world.connect();
+    world.pass(Duration::from_secs(3));
+
+    world.show_dispatcher("type='unavailable'");
+    world.show_dispatcher("");
+    world.request(1);
+    world.pass(Duration::from_secs(5));
+
+    assert_eq!(world.announcements, 1);
+}
+
+#[test]
+fn reports_of_a_dispatchers_absence_reach_its_successor() {
+    let mut world = World::new();
+    world.check(CheckInput::AgentStarted(Recovered::default()));
+    world.connect();
+    world.pass(Duration::from_secs(5));
+    world.show_dispatcher("type='unavailable'");
+    let report = world.end_run(first_run(&world));
+    assert_eq!(world.events, []);
+
+    world.show_dispatcher("");
+
+    let (_, announcement) = world.pushable.unwrap();
+    assert_eq!(announcement.reports, [report]);
+}
+
+#[test]
+fn embedded_server_gets_no_subscription_ping_or_second_announcement() {
+    let mut world = World::new();
+    world.connect();
+
+    for _ in 0..10 {
+        world.now.steady += Duration::from_secs(60);
+        world.now.wall = world.now.wall + Duration::from_secs(60);
+        world.stream.handle_deadline(world.now.steady);
+        world.run();
+        world.pass(Duration::ZERO);
+    }
+
+    let said = &world.agent_said;
+    assert_eq!(said.matches("<presence").count(), 1, "{said}");
+    assert!(!said.contains("subscribe") && !said.contains("<ping"), "{said}");
 }

@@ -13,6 +13,7 @@ mod dialogue;
 mod dialogue_session;
 mod iq_auth;
 mod noise;
+mod osa_agent_presence;
 mod osa_agent_talk;
 mod osa_dispatcher_talk;
 mod osa_dispatcher_talk_new;

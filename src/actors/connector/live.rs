@@ -21,6 +21,34 @@ const UNHEARD_BACKOFF: Backoff = Backoff {
     limit: Duration::from_secs(4 * 3600),
 };
 
+/// How long a probe may take. Ours answers at once; what a foreign server says later means that a dispatcher came.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long nobody may say a word over a foreign server before we register again. An original dispatcher is silent until
+/// there is something to do; but what it knew of us may also be lost.
+const PATIENCE: Duration = Duration::from_secs(4 * 3600);
+
+/// Whether a dispatcher knows us, while none has said a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// Nothing to doubt: one was heard, or is known to be silent or away, or there was no announcement.
+    None,
+    /// Until then an answer to the announcement is waited for; then the server is probed.
+    Announced(Instant),
+    /// The embedded server answers the probe by then. Its dispatcher is there, then, and does not know us.
+    Probed(Instant),
+    /// The server is a foreign one: then we register again.
+    Patient(Instant),
+}
+
+impl Doubt {
+    pub(super) const fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::None => None,
+            Self::Announced(at) | Self::Probed(at) | Self::Patient(at) => Some(at),
+        }
+    }
+}
+
 /// Why a connection is over.
 #[derive(Debug)]
 pub(super) enum Ending {
@@ -36,6 +64,8 @@ pub(super) enum Ending {
     OtherJid(String),
     /// No dispatcher answered the announcement.
     Unheard,
+    /// Somebody who seems to be a dispatcher is not in the registration's list.
+    NewDispatcher(String),
     /// Our clock's drift has to be measured again.
     ClockOff,
     /// Our name and key are void.
@@ -49,7 +79,7 @@ impl Ending {
             Self::Stream(ClientEnd::ServerEnded(DefinedCondition::Conflict)) => Some(Cause::Conflict),
             Self::Stream(ClientEnd::CredentialsTaken) => Some(Cause::CredentialsTaken),
             Self::OtherJid(jid) => Some(Cause::OtherJid(jid.clone())),
-            Self::Unheard | Self::KeyVoid => Some(Cause::LinkGone),
+            Self::Unheard | Self::NewDispatcher(_) | Self::KeyVoid => Some(Cause::LinkGone),
             Self::ClockOff => Some(Cause::ClockOff),
             Self::Stream(_) | Self::Link(_) | Self::Gone | Self::SlowReader => None,
         }
@@ -64,6 +94,7 @@ impl Ending {
             Self::SlowReader => "the server does not read".to_owned(),
             Self::OtherJid(jid) => format!("the server gave the JID {jid}, which is not registered yet"),
             Self::Unheard => "no dispatcher answered the announcement".to_owned(),
+            Self::NewDispatcher(jid) => format!("{jid} seems to be a dispatcher that this registration does not name"),
             Self::KeyVoid => {
                 "the dispatcher signs with a newer key: another process has registered with this machine's systemid"
                     .to_owned()
@@ -79,8 +110,7 @@ pub(super) struct Live {
     pub(super) agent: AgentLink,
     /// The dispatcher at the other end, once it has been heard.
     pub(super) dispatcher: Option<Dispatcher>,
-    /// When we begin to doubt that a dispatcher knows us.
-    pub(super) doubt_at: Option<Instant>,
+    pub(super) doubt: Doubt,
     /// Why it is being closed.
     pub(super) ending: Option<Ending>,
     pub(super) logged_in_at: Option<Instant>,
@@ -99,17 +129,39 @@ impl Live {
             link: Link::new(connection),
             agent: AgentLink::new(config, talk, seed, now),
             dispatcher: None,
-            doubt_at: None,
+            doubt: Doubt::None,
             ending: None,
             logged_in_at: None,
             now: now.steady,
         }
     }
 
-    /// An announcement was sent after `unheard` connections without an answer.
+    /// An announcement was sent after `unheard` connections without an answer. What is known about the server stays so.
     pub(super) fn expect_answer(&mut self, unheard: u32) {
-        if self.dispatcher.is_none() {
-            self.doubt_at = Some(self.now + UNHEARD_BACKOFF.after(unheard + 1));
+        if self.dispatcher.is_none() && self.doubt == Doubt::None {
+            self.doubt = Doubt::Announced(self.now + UNHEARD_BACKOFF.after(unheard + 1));
+        }
+    }
+
+    /// The server is a foreign one. `entropy` keeps apart who began to wait together.
+    pub(super) fn be_patient(&mut self, entropy: u16) {
+        self.doubt = Doubt::Patient(self.now + PATIENCE + Duration::from_millis(u64::from(entropy) * 50));
+    }
+
+    /// The wait for a word is over: asks for less at first. Whether nobody knows us.
+    pub(super) fn doubts(&mut self, entropy: u16) -> bool {
+        match self.doubt {
+            Doubt::Announced(_) => {
+                self.agent.probe();
+                self.doubt = Doubt::Probed(self.now + PROBE_TIMEOUT);
+                false
+            }
+            Doubt::Probed(_) => {
+                self.be_patient(entropy);
+                false
+            }
+            Doubt::Patient(_) => true,
+            Doubt::None => false,
         }
     }
 
@@ -120,7 +172,9 @@ impl Live {
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let link = [self.link.deadline(), self.link.turn_ends()];
-        let deadlines = link.into_iter().chain([self.agent.next_deadline(), self.doubt_at]);
+        let deadlines = link
+            .into_iter()
+            .chain([self.agent.next_deadline(), self.doubt.deadline()]);
         deadlines.flatten().min()
     }
 

@@ -13,6 +13,7 @@
 mod live;
 pub mod messages;
 mod notices;
+mod presence;
 mod pump;
 mod reconnect;
 
@@ -90,6 +91,8 @@ pub struct Connector {
     unheard: u32,
     /// The dispatcher that was heard last.
     heard: Option<Dispatcher>,
+    /// When we last registered because of a dispatcher that the registration does not name.
+    relisted_at: Option<Instant>,
     notices: Notices,
     /// Our TLS handshakes at once: there is one connection.
     handshakes: Arc<Semaphore>,
@@ -113,6 +116,7 @@ impl Connector {
             pending: None,
             unheard: 0,
             heard: None,
+            relisted_at: None,
             notices: Notices::default(),
             handshakes: Arc::new(Semaphore::new(1)),
             waker: Waker::noop().clone(),

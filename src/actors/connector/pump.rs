@@ -121,7 +121,7 @@ impl Connector {
     }
 
     fn handle_deadlines(&mut self, ctx: &mut Context<Self>) {
-        let now = self.moment();
+        let (now, entropy) = (self.moment(), u16::from_ne_bytes(self.random()));
         let Some(live) = &mut self.live else { return };
         live.at(now.steady);
         if live.link.deadline().is_some_and(|at| at <= now.steady) {
@@ -129,10 +129,8 @@ impl Connector {
             return self.end_live(ending, ctx);
         }
         live.agent.handle_deadline(now);
-        if live.doubt_at.is_some_and(|at| at <= now.steady) {
-            live.doubt_at = None;
-            self.unheard = self.unheard.saturating_add(1);
-            self.close_for(Ending::Unheard);
+        if live.doubt.deadline().is_some_and(|at| at <= now.steady) && live.doubts(entropy) {
+            self.doubt_link();
         }
         self.perform(ctx);
     }
@@ -163,17 +161,11 @@ impl Connector {
             LinkEvent::LoggedIn { jid, registered } => self.handle_login(jid, registered, ctx),
             LinkEvent::RequestReceived(number) => self.notify(CheckInput::RequestReceived(number), ctx),
             LinkEvent::Acknowledged(run) => self.notify(CheckInput::ReportAcknowledged(run), ctx),
-            LinkEvent::LinkUp(dispatcher) => {
-                tracing::info!(event = "dispatcher_heard", dispatcher = ?dispatcher);
-                self.heard = Some(dispatcher);
-                self.unheard = 0;
-                if let Some(live) = &mut self.live {
-                    live.dispatcher = Some(dispatcher);
-                    live.doubt_at = None;
-                }
-                self.parts.status.link(LinkStatus::Linked);
-                self.notify(CheckInput::LinkUp(dispatcher), ctx);
-            }
+            LinkEvent::LinkUp(dispatcher) => self.handle_link_up(dispatcher, ctx),
+            LinkEvent::AnnouncementWanted => self.ask_announcement(ctx),
+            LinkEvent::DispatcherCame(jid) => self.handle_coming(&jid),
+            LinkEvent::DispatcherLeft(jid) => self.handle_leaving(&jid, ctx),
+            LinkEvent::DispatcherUnknown(jid) => self.handle_unknown(jid),
             LinkEvent::ClockOff => self.close_for(Ending::ClockOff),
             LinkEvent::KeyVoid => self.close_for(Ending::KeyVoid),
             LinkEvent::Ignored(why) => tracing::debug!(event = "dispatcher_ignored", reason = %why),
@@ -184,11 +176,15 @@ impl Connector {
         let Some(live) = &mut self.live else { return };
         live.logged_in_at = Some(tokio::time::Instant::now().into_std());
         tracing::info!(event = "connected", jid, registered, peer_addr = %live.link.peer_addr());
-        let address = live.link.peer_addr().to_string();
-        self.parts.status.link(LinkStatus::LoggedIn { address });
+        self.show_login();
         if self.enrolled.as_ref().is_some_and(|enrolled| enrolled.jid != jid) {
             return self.close_for(Ending::OtherJid(jid));
         }
+        self.ask_announcement(ctx);
+    }
+
+    /// Announces, once the check runner says what.
+    fn ask_announcement(&mut self, ctx: &mut Context<Self>) {
         let runner = self.parts.check_runner.clone();
         let announcement = async move {
             loop {
@@ -222,8 +218,15 @@ impl Connector {
         }
     }
 
+    pub(super) fn show_login(&self) {
+        if let Some(live) = &self.live {
+            let address = live.link.peer_addr().to_string();
+            self.parts.status.link(LinkStatus::LoggedIn { address });
+        }
+    }
+
     /// Says goodbye, for this reason.
-    fn close_for(&mut self, ending: Ending) {
+    pub(super) fn close_for(&mut self, ending: Ending) {
         if let Some(live) = &mut self.live
             && live.ending.is_none()
         {

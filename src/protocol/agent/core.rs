@@ -158,12 +158,11 @@ impl AgentCore {
         let mut outputs = Vec::new();
         match event {
             LinkEvent::LoggedIn { jid, .. } => {
-                let announcement = self.check.announce();
-                if let Some(link) = &mut self.link {
-                    link.announce(&announcement, self.now);
-                }
+                self.announce();
                 self.outputs.push_back(CoreOutput::LoggedIn(jid));
             }
+            LinkEvent::AnnouncementWanted => self.announce(),
+            LinkEvent::DispatcherLeft(_) => self.decide(CheckInput::LinkDown, &mut outputs),
             LinkEvent::RequestReceived(number) => self.decide(CheckInput::RequestReceived(number), &mut outputs),
             LinkEvent::Acknowledged(run) => self.decide(CheckInput::ReportAcknowledged(run), &mut outputs),
             LinkEvent::LinkUp(dispatcher) => {
@@ -172,10 +171,17 @@ impl AgentCore {
             }
             LinkEvent::ClockOff => self.outputs.push_back(CoreOutput::ClockOff),
             LinkEvent::KeyVoid => self.outputs.push_back(CoreOutput::KeyVoid),
-            // Who wants to log it uses the link itself.
-            LinkEvent::Ignored(_) => {}
+            // Who registers, or wants to log it, uses the link itself.
+            LinkEvent::DispatcherCame(_) | LinkEvent::DispatcherUnknown(_) | LinkEvent::Ignored(_) => {}
         }
         self.perform_quietly(outputs);
+    }
+
+    fn announce(&mut self) {
+        let announcement = self.check.announce();
+        if let Some(link) = &mut self.link {
+            link.announce(&announcement, self.now);
+        }
     }
 
     fn decide(&mut self, input: CheckInput, outputs: &mut Vec<CheckOutput>) {

@@ -1,15 +1,12 @@
 //! One connection of an agent.
 
 use std::collections::VecDeque;
-use std::time::Instant;
-
-use minidom::Element;
+use std::time::{Duration, Instant};
 
 use super::{Moment, Telling, VERSION};
 use crate::domain::check::Dispatcher;
 use crate::domain::ids::{RequestNumber, RunId};
 use crate::domain::push::client::{Announcement, ClientEvent};
-use crate::domain::time::Timestamp;
 use crate::protocol::osa::agent_talk::{AgentTalk, Ignored, Output as TalkOutput, Request};
 use crate::protocol::osa::payload::ELEMENTS_MAX;
 use crate::protocol::sasl::TlsExporter;
@@ -19,6 +16,10 @@ use crate::protocol::stream::{Output, Seed};
 /// Requests that wait for their answers; a dispatcher has one outstanding, a ping beside it. What is dropped will be
 /// asked again.
 const UNANSWERED_MAX: usize = 32;
+
+/// Shortest time between an announcement and its repetition because a dispatcher came. A server that shows a
+/// dispatcher's presence does so right after our own; a dispatcher that answers within this time has heard us.
+const ANNOUNCE_PAUSE: Duration = Duration::from_secs(5);
 
 /// What happened on a connection.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +41,14 @@ pub enum LinkEvent {
     ClockOff,
     /// Our name and key are void: register again.
     KeyVoid,
+    /// A dispatcher is there; the server told us its full JID.
+    DispatcherCame(String),
+    /// A dispatcher may not have heard the announcement; [`AgentLink::announce`] is wanted once more.
+    AnnouncementWanted,
+    /// The dispatcher under this full JID is gone; the connection is not.
+    DispatcherLeft(String),
+    /// Under this JID calls somebody who seems to be a dispatcher newer than the registration.
+    DispatcherUnknown(String),
     /// Something had no effect; for the log.
     Ignored(Ignored),
 }
@@ -62,7 +71,10 @@ pub struct AgentLink {
     stream: ClientStream,
     talk: AgentTalk,
     /// The time of the last input.
-    now: Timestamp,
+    now: Moment,
+    announced_at: Option<Instant>,
+    /// When to announce again, unless a dispatcher says that it knows us.
+    repeat_at: Option<Instant>,
     unanswered: VecDeque<Request>,
     events: VecDeque<LinkEvent>,
 }
@@ -74,7 +86,9 @@ impl AgentLink {
         Self {
             stream: ClientStream::new(config, seed, now.steady),
             talk,
-            now: now.wall,
+            now,
+            announced_at: None,
+            repeat_at: None,
             unanswered: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -82,18 +96,19 @@ impl AgentLink {
 
     /// Takes bytes from the connection, in any split.
     pub fn receive(&mut self, bytes: &[u8], now: Moment) {
-        self.now = now.wall;
+        self.now = now;
         self.stream.receive(bytes, now.steady);
     }
 
     /// The TLS handshake is done, chain and name are verified.
     pub fn tls_established(&mut self, exporter: Option<TlsExporter>, now: Moment) {
-        self.now = now.wall;
+        self.now = now;
         self.stream.tls_established(exporter, now.steady);
     }
 
     /// Sends the initial presence, or the same again under a new drift.
     pub fn announce(&mut self, announcement: &Announcement, now: Moment) {
+        (self.announced_at, self.repeat_at) = (Some(now.steady), None);
         let presence = self.talk.presence(now.wall, VERSION, announcement);
         self.stream.send(&presence);
     }
@@ -119,6 +134,13 @@ impl AgentLink {
         }
     }
 
+    /// Asks the server whether a dispatcher is there; if so, [`LinkEvent::DispatcherCame`] follows at once.
+    pub fn probe(&mut self) {
+        for probe in self.talk.probes() {
+            self.stream.send(&probe);
+        }
+    }
+
     /// Says goodbye.
     pub fn close(&mut self) {
         self.stream.close();
@@ -138,22 +160,38 @@ impl AgentLink {
                     self.talk.reconnect(jid.clone());
                     return Some(LinkOutput::Event(LinkEvent::LoggedIn { jid, registered }));
                 }
-                Output::Event(StreamEvent::Deliver(stanza)) => self.hear(&stanza),
-                // The embedded server keeps none, and requests are believed for their signature only.
-                Output::Event(StreamEvent::Roster(_) | StreamEvent::RosterChanged(_)) => {}
+                Output::Event(StreamEvent::Deliver(stanza)) => {
+                    let outputs = if stanza.name() == "presence" {
+                        self.talk.handle_presence(self.now.wall, &stanza)
+                    } else {
+                        self.talk.handle_message(self.now.wall, &stanza)
+                    };
+                    self.take(outputs);
+                }
+                Output::Event(StreamEvent::Roster(items)) => {
+                    let asked = self.talk.handle_roster(self.now.wall, &items);
+                    self.take(asked);
+                }
+                Output::Event(StreamEvent::RosterChanged(items)) => self.talk.handle_roster_change(&items),
             }
         }
     }
 
     /// When [`AgentLink::handle_deadline`] wants to be called, if nothing else happens.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.stream.next_deadline()
+        [self.stream.next_deadline(), self.repeat_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due; harmless when nothing is.
     pub fn handle_deadline(&mut self, now: Moment) {
-        self.now = now.wall;
+        self.now = now;
         self.stream.handle_deadline(now.steady);
+        if self.repeat_at.is_some_and(|at| at <= now.steady) {
+            self.want_announcement();
+        }
     }
 
     /// Ends the connection, keeping the conversation: it lives as long as the registration.
@@ -161,18 +199,51 @@ impl AgentLink {
         self.talk
     }
 
-    fn hear(&mut self, stanza: &Element) {
-        for output in self.talk.handle_message(self.now, stanza) {
-            match output {
-                TalkOutput::Write(answer) => self.stream.send(&answer),
-                TalkOutput::RequestReceived(request) => self.keep_request(request),
-                TalkOutput::LinkUp(dispatcher) => self.events.push_back(LinkEvent::LinkUp(dispatcher)),
-                TalkOutput::Acknowledged(run) => self.events.push_back(LinkEvent::Acknowledged(run)),
-                TalkOutput::ClockOff => self.events.push_back(LinkEvent::ClockOff),
-                TalkOutput::KeyVoid => self.events.push_back(LinkEvent::KeyVoid),
-                TalkOutput::Ignored(why) => self.events.push_back(LinkEvent::Ignored(why)),
-            }
+    fn take(&mut self, outputs: Vec<TalkOutput>) {
+        for output in outputs {
+            let event = match output {
+                TalkOutput::Write(stanza) => {
+                    self.stream.send(&stanza);
+                    continue;
+                }
+                TalkOutput::RequestReceived(request) => {
+                    self.keep_request(request);
+                    continue;
+                }
+                TalkOutput::LinkUp(dispatcher) => {
+                    self.repeat_at = None;
+                    LinkEvent::LinkUp(dispatcher)
+                }
+                TalkOutput::Acknowledged(run) => LinkEvent::Acknowledged(run),
+                TalkOutput::ClockOff => LinkEvent::ClockOff,
+                TalkOutput::KeyVoid => LinkEvent::KeyVoid,
+                TalkOutput::DispatcherCame(jid) => {
+                    self.events.push_back(LinkEvent::DispatcherCame(jid));
+                    self.greet();
+                    continue;
+                }
+                TalkOutput::DispatcherLeft(jid) => LinkEvent::DispatcherLeft(jid),
+                TalkOutput::DispatcherUnknown(jid) => LinkEvent::DispatcherUnknown(jid),
+                TalkOutput::Ignored(why) => LinkEvent::Ignored(why),
+            };
+            self.events.push_back(event);
         }
+    }
+
+    /// A dispatcher came. Before the first announcement there is nothing to repeat.
+    fn greet(&mut self) {
+        let Some(announced_at) = self.announced_at else { return };
+        let at = announced_at + ANNOUNCE_PAUSE;
+        if at <= self.now.steady {
+            self.want_announcement();
+        } else {
+            self.repeat_at = Some(at);
+        }
+    }
+
+    fn want_announcement(&mut self) {
+        (self.announced_at, self.repeat_at) = (Some(self.now.steady), None);
+        self.events.push_back(LinkEvent::AnnouncementWanted);
     }
 
     fn keep_request(&mut self, request: Request) {

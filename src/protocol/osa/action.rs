@@ -1,5 +1,8 @@
 //! What a signed `<x/>` asks or answers. Compatibility contract, section 1.11.
 
+/// The value of `action` on an agent's request to see a dispatcher's presence. Nobody ever verified it.
+pub const SUBSCRIBE: &str = "http://jabber.rhn.redhat.com/jabber/presence/subscribe";
+
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {

@@ -117,6 +117,16 @@ pub struct PipeDialer {
     pub failures: AtomicUsize,
 }
 
+impl PipeDialer {
+    pub fn new(dispatcher: &Dispatcher) -> Arc<Self> {
+        Arc::new(Self {
+            network: dispatcher.network.clone(),
+            dialed: AtomicUsize::new(0),
+            failures: AtomicUsize::new(0),
+        })
+    }
+}
+
 impl Dialer for PipeDialer {
     fn dial(&self) -> Dialing {
         self.dialed.fetch_add(1, Ordering::SeqCst);
@@ -235,11 +245,7 @@ impl Agent {
             failures: AtomicUsize::new(0),
             name: Mutex::default(),
         });
-        let dialer = Arc::new(PipeDialer {
-            network: dispatcher.network.clone(),
-            dialed: AtomicUsize::new(0),
-            failures: AtomicUsize::new(0),
-        });
+        let dialer = PipeDialer::new(dispatcher);
         let systemid = Arc::new(FakeSystemid(Mutex::new(Some(system))));
         let launcher = Arc::new(FakeLauncher::default());
         let backoff = Backoff {
@@ -281,6 +287,16 @@ impl Agent {
             supervisor: None,
             gave_up: None,
         }
+    }
+
+    /// Connects through these instead, best first; registers at the same place for all of them.
+    pub fn through(mut self, dialers: impl IntoIterator<Item = Arc<dyn Dialer>>) -> Self {
+        let server = |dialer| AgentServer {
+            registrar: Arc::clone(&self.registrar) as _,
+            dialer,
+        };
+        self.parts.servers = dialers.into_iter().map(server).collect();
+        self
     }
 
     /// Starts it, and waits until nothing more happens.

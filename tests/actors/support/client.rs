@@ -41,19 +41,32 @@ impl TestClient {
 
     /// Reads until `text` came; what came up to and with it.
     pub async fn hear(&mut self, text: &str) -> String {
+        match self.try_hear(text).await {
+            Ok(heard) => heard,
+            Err(outcome) => panic!("{outcome} while waiting for {text} behind {}", self.heard),
+        }
+    }
+
+    /// The same of a server that may hang up.
+    pub async fn try_hear(&mut self, text: &str) -> Result<String, String> {
         let mut buffer = [0; 1024];
         loop {
             if let Some(at) = self.heard.find(text) {
                 let rest = self.heard.split_off(at + text.len());
-                return std::mem::replace(&mut self.heard, rest);
+                return Ok(std::mem::replace(&mut self.heard, rest));
             }
             let read = tokio::time::timeout(Duration::from_secs(120), self.stream.read(&mut buffer));
             let count = match read.await {
                 Ok(Ok(count @ 1..)) => count,
-                outcome => panic!("{outcome:?} while waiting for {text} behind {}", self.heard),
+                outcome => return Err(format!("{outcome:?}")),
             };
             self.heard += std::str::from_utf8(&buffer[..count]).expect("UTF-8");
         }
+    }
+
+    /// What came and was not asked for.
+    pub fn heard_so_far(&mut self) -> String {
+        std::mem::take(&mut self.heard)
     }
 
     /// Reads to the end of the connection.

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod client;
 pub mod dispatcher;
 pub mod duplex;
+pub mod foreign;
 pub mod http_proxy;
 pub mod httpd;
 pub mod launcher;

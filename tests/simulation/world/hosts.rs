@@ -214,6 +214,8 @@ impl World {
                 Output::ClockOff => self.after(5, Event::Enrol(index, life)),
                 // The adversary speaks in the dispatcher's name, which nobody but the server in between can.
                 Output::KeyVoid | Output::Ignored(_) => {}
+                // Over the embedded server no dispatcher's presence arrives.
+                Output::DispatcherCame(_) | Output::DispatcherLeft(_) | Output::DispatcherUnknown(_) => {}
             }
         }
     }

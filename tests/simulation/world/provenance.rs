@@ -109,6 +109,7 @@ impl World {
             Output::RequestReceived(_) | Output::Acknowledged(_) => true,
             Output::Write(_) => !complains,
             Output::LinkUp(_) | Output::ClockOff | Output::KeyVoid | Output::Ignored(_) => false,
+            Output::DispatcherCame(_) | Output::DispatcherLeft(_) | Output::DispatcherUnknown(_) => false,
         });
         assert!(
             !counts || (near && !(weak && agent.strong)),

@@ -10,8 +10,10 @@
 //! Each connection begins at *unknown*; [`Output::LinkUp`] tells the way it went. A dispatcher of ours answers the
 //! announcement with a welcome, so *unknown* lasts a moment; to an original one nothing of ours is sent but the
 //! announcement. After the first valid element of ours, `<x/>` is ignored until the next registration.
+//! A dispatcher whose presence ends leads the connection back to *unknown*; a foreign server tells of it, ours never does.
 //! What a request leads to is not decided here: see [`Output::RequestReceived`] and [`AgentTalk::answer`].
 
+mod presence;
 mod speaking;
 
 use std::time::Duration;
@@ -79,6 +81,14 @@ pub enum Output {
     ClockOff,
     /// The dispatcher signs with another name or key than ours, which are void then: register again.
     KeyVoid,
+    /// A dispatcher is available under this full JID. It may have been restarted, and know nothing of us, or have an old
+    /// copy of the announcement from its server: send the [`presence`](AgentTalk::presence) again.
+    DispatcherCame(String),
+    /// The dispatcher under this full JID is gone; the connection need not be.
+    DispatcherLeft(String),
+    /// What calls itself a dispatcher and is none of this registration wants to see our presence: the registration's
+    /// list may be old.
+    DispatcherUnknown(String),
     /// An element had no effect; for the log.
     Ignored(Ignored),
 }
@@ -122,6 +132,8 @@ pub struct AgentTalk {
     strong: bool,
     /// What this connection leads to, and the full JID of the dispatcher of ours that spoke last on it.
     link: Link,
+    /// The bare JIDs of dispatchers whose presence the server says we see.
+    seen: Vec<String>,
     replay: ReplayGuard,
     legacy_replay: ReplayGuard,
 }
@@ -142,6 +154,7 @@ impl AgentTalk {
             serials: Serials::new(entropy),
             strong: false,
             link: Link::Unknown,
+            seen: Vec::new(),
             replay: ReplayGuard::new(AGENT_DRIFT_MAX, Overflow::Refuse),
             legacy_replay: ReplayGuard::new(LEGACY_DRIFT_MAX, Overflow::ForgetOldest),
         }
@@ -151,6 +164,7 @@ impl AgentTalk {
     pub fn reconnect(&mut self, own: String) {
         self.own = own;
         self.link = Link::Unknown;
+        self.seen = Vec::new();
     }
 
     /// The registration it signs with.

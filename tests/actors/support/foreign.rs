@@ -1,0 +1,115 @@
+//! A site's own XMPP server, typed by hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use osa::domain::secret::Secret;
+use osa::ports::transport::{Dialer, Dialing};
+use osa::protocol::osa::action::Action;
+use osa::protocol::osa::signed::{Content, Signed};
+use tokio::io::DuplexStream;
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::Instant;
+
+use super::client::TestClient;
+use super::duplex::Pipe;
+
+pub const DISPATCHER: &str = "rhn-dispatcher-sat@sat.example.com/superclient";
+const HEADER: &str = "<?xml version='1.0'?><stream:stream from='sat.example.com' id='s1' xmlns='jabber:client' \
+                      xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>";
+
+struct ForeignDialer(mpsc::Sender<DuplexStream>);
+
+impl Dialer for ForeignDialer {
+    fn dial(&self) -> Dialing {
+        let (client, server) = tokio::io::duplex(4096);
+        let dialed = self.0.try_send(server);
+        Box::pin(async move {
+            dialed.expect("the server lives");
+            Ok(Box::new(Pipe::to_server(client)) as _)
+        })
+    }
+
+    fn domain(&self) -> &str {
+        "sat.example.com"
+    }
+}
+
+/// The server; each connection is an agent's.
+pub struct ForeignServer(Mutex<mpsc::Receiver<DuplexStream>>);
+
+impl ForeignServer {
+    pub fn new() -> (Self, Arc<dyn Dialer>) {
+        let (sender, queue) = mpsc::channel(100);
+        (Self(Mutex::new(queue)), Arc::new(ForeignDialer(sender)))
+    }
+
+    /// The next connection, logged in, with these items in its roster; and what it said after that, up to the announcement.
+    pub async fn accept(&self, roster: &str) -> (TestClient, String) {
+        let next = async { self.0.lock().await.recv().await };
+        let stream = tokio::time::timeout(Duration::from_secs(600), next).await;
+        let mut agent = TestClient::new(stream.expect("it connects").expect("the dialer lives"));
+        agent.hear("version='1.0'>").await;
+        agent.say(HEADER).await;
+        let tls = "urn:ietf:params:xml:ns:xmpp-tls";
+        agent
+            .say(&format!("<stream:features><starttls xmlns='{tls}'/></stream:features>"))
+            .await;
+        agent.hear("<starttls").await;
+        agent.hear(">").await;
+        agent.say(&format!("<proceed xmlns='{tls}'/>")).await;
+        agent.hear("version='1.0'>").await;
+        agent.say(HEADER).await;
+        agent
+            .say("<stream:features><auth xmlns='http://jabber.org/features/iq-auth'/></stream:features>")
+            .await;
+        agent.hear("id='auth-get'").await;
+        let fields = "<username/><password/><resource/>";
+        agent
+            .say(&format!(
+                "<iq type='result' id='auth-get'><query xmlns='jabber:iq:auth'>{fields}</query></iq>"
+            ))
+            .await;
+        agent.hear("id='auth-set'").await;
+        agent.say("<iq type='result' id='auth-set'/>").await;
+        agent.hear("id='roster'").await;
+        agent
+            .say(&format!(
+                "<iq type='result' id='roster'><query xmlns='jabber:iq:roster'>{roster}</query></iq>"
+            ))
+            .await;
+        let said = agent.hear("</presence>").await;
+        (agent, said)
+    }
+
+    /// Whether nobody connects any more.
+    pub async fn is_left_alone(&self) -> bool {
+        self.0.lock().await.try_recv().is_err()
+    }
+}
+
+/// Lets so much time pass, or the connection end; answers the agent's pings meanwhile. What else it said.
+pub async fn pass(agent: &mut TestClient, time: Duration) -> String {
+    let until = Instant::now() + time;
+    let mut said = String::new();
+    while let Ok(Ok(heard)) = tokio::time::timeout_at(until, agent.try_hear("urn:xmpp:ping")).await {
+        said += &heard;
+        agent.say("<iq type='result' id='ping'/>").await;
+    }
+    said + &agent.heard_so_far()
+}
+
+/// A request of an original dispatcher, to the client named so.
+pub fn original_ping(recipient: &str, serial: &str, timestamp: i64) -> String {
+    let content = Content {
+        timestamp,
+        serial,
+        action: Action::Ping.request(),
+    };
+    let key = Secret::new("0123456789abcdef0123456789abcdef01234567");
+    let x = Signed::request(&key, recipient, DISPATCHER, content).to_element();
+    let mut text = Vec::new();
+    x.write_to(&mut text).expect("it can be written");
+    let x = String::from_utf8(text).expect("UTF-8");
+    format!("<message from='{DISPATCHER}' to='{recipient}' type='normal'>{x}</message>")
+}
