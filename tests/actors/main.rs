@@ -8,6 +8,8 @@ mod certificates;
 mod contested;
 mod crashes;
 mod dialer;
+mod failover;
+mod foreign_server;
 mod http_proxy;
 #[cfg(feature = "dispatcher")]
 mod poller;

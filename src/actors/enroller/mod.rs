@@ -4,6 +4,7 @@
 //! reconnect, since a herd of agents must not become a herd of registrations. What a generation has reached is kept by the
 //! connector, so a crash registers nothing anew.
 
+mod failback;
 pub mod messages;
 mod plan;
 
@@ -77,6 +78,10 @@ pub struct Enroller {
     waiting: Option<SpawnHandle>,
     failures: u32,
     published_at: Option<Instant>,
+    /// A look for the first server, while another one is used.
+    looking: Option<SpawnHandle>,
+    /// Returns to the first server since it last was good for a while.
+    returns: u32,
     mark: Option<FileMark>,
     /// The last complaint about the systemid, which is made once.
     complaint: Option<String>,
@@ -95,6 +100,8 @@ impl Enroller {
             waiting: None,
             failures: 0,
             published_at: None,
+            looking: None,
+            returns: 0,
             mark: None,
             complaint: None,
             guard,
@@ -185,6 +192,7 @@ impl Enroller {
         let told = async move { tokio::time::timeout(PEER_TIMEOUT, connector.send(connect)).await };
         self.plan.published_to_connector(enrolled);
         self.published_at = Some(Instant::now());
+        self.watch_first_server(ctx);
         // A connector that is being restarted asks for it.
         self.wait_for(told, Box::new(|_, _, _| {}), ctx);
     }
@@ -295,10 +303,11 @@ impl Enroller {
         self.advance(ctx);
     }
 
-    fn begin(&mut self, known: Option<Arc<Enrolled>>, _: &mut Context<Self>) {
+    fn begin(&mut self, known: Option<Arc<Enrolled>>, ctx: &mut Context<Self>) {
         if let Some(enrolled) = known {
             self.plan.resume(enrolled);
             self.published_at = Some(Instant::now());
+            self.watch_first_server(ctx);
         }
     }
 }
@@ -328,6 +337,9 @@ impl Handler<EnrolAgain> for Enroller {
         };
         if published_at.elapsed() >= STABLE_AFTER {
             self.failures = 0;
+            if self.plan.server() == 0 {
+                self.returns = 0;
+            }
         }
         tracing::info!(event = "enrolment_reconsidered", cause = ?cause);
         self.plan.reconsider(cause);

@@ -174,12 +174,21 @@ impl Plan {
     /// Registration failed: the next server may do better.
     pub(super) fn try_next_server(&mut self) {
         if self.domains.len() > 1 {
-            self.server = (self.server + 1) % self.domains.len();
-            self.registration = None;
-            self.given_jid = None;
-            self.jid_registered = false;
-            self.published = None;
+            self.use_server((self.server + 1) % self.domains.len());
         }
+    }
+
+    /// The first server, which is the best, can be reached again.
+    pub(super) fn return_to_first(&mut self) {
+        self.use_server(0);
+    }
+
+    fn use_server(&mut self, server: usize) {
+        self.server = server;
+        self.registration = None;
+        self.given_jid = None;
+        self.jid_registered = false;
+        self.published = None;
     }
 
     /// Something has to be done over.
@@ -351,6 +360,21 @@ mod tests {
         assert_eq!(plan.published().unwrap().jid, "osad-1@two.test/osad");
         plan.reconsider(Cause::Unreachable);
         assert_eq!(plan.server(), 0);
+    }
+
+    #[test]
+    fn first_server_is_returned_to_from_any_other() {
+        let mut plan = plan(&["one.test", "two.test", "three.test"]);
+        complete(&mut plan);
+        for _ in 0..2 {
+            plan.reconsider(Cause::Unreachable);
+        }
+        complete(&mut plan);
+
+        plan.return_to_first();
+
+        assert_eq!(complete(&mut plan), ["name and key", "jid", "publish"]);
+        assert_eq!(plan.published().unwrap().jid, JID);
     }
 
     #[test]
