@@ -65,7 +65,7 @@ fn existing_peers_work_over(mut site: ForeignSite<impl XmppServer>, agent: Ident
 }
 
 fn full_jid(agent: &Identity) -> String {
-    format!("{}@localhost/osad", agent.credentials.lock().unwrap().username)
+    format!("{}@{}/osad", agent.credentials.lock().unwrap().username, agent.host)
 }
 
 fn heard(jid: &str, available: bool) -> impl Fn(&Event) -> bool + use<> {
@@ -99,6 +99,16 @@ fn nowhere() -> SocketAddr {
 fn existing_peers_register_and_work_over_jabberd2() {
     let site = ForeignSite::start(Jabberd2::start("localhost"));
     let agent = site.add("client");
+    existing_peers_work_over(site, agent);
+}
+
+#[test]
+fn existing_peers_work_from_a_proxys_jabberd2_to_the_one_of_its_satellite() {
+    let authority = tempfile::tempdir().unwrap();
+    let domains = ["satellite.example.com", "proxy.example.com"];
+    let [satellite, proxy] = Jabberd2::start_joined(authority.path(), domains);
+    let site = ForeignSite::start(satellite);
+    let agent = site.add_behind(&proxy, "client");
     existing_peers_work_over(site, agent);
 }
 

@@ -45,7 +45,7 @@ impl<S: XmppServer> ForeignSite<S> {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut dispatcher = ExistingDispatcher::start(&identity(&server, nowhere), &database);
         dispatcher.wait_for(|event| *event == Event::Available);
-        let https = satellite_httpd::serve(&database, server.ca().parent().unwrap());
+        let https = satellite_httpd::serve_as(&database, &server.tls(), server.domain(), server.domain());
         Self {
             server,
             dispatcher,
@@ -72,6 +72,17 @@ impl<S: XmppServer> ForeignSite<S> {
             systemid: Arc::new(Mutex::new(systemid)),
             check: Arc::new(check),
             ..identity(&self.server, self.https)
+        }
+    }
+
+    /// Adds a system behind a Proxy, whose XMPP server this is.
+    pub fn add_behind(&self, proxy: &impl XmppServer, name: &str) -> Identity {
+        let https = satellite_httpd::serve_as(&self.database, &proxy.tls(), proxy.domain(), self.server.domain());
+        let agent = self.add(name);
+        Identity {
+            systemid: agent.systemid,
+            check: agent.check,
+            ..identity(proxy, https)
         }
     }
 

@@ -39,12 +39,17 @@ impl Database {
 
 /// Serves until the test ends; clients are told the one dispatcher that the database knows.
 pub fn serve(database: &Arc<Database>, tls: &Path) -> SocketAddr {
+    serve_as(database, tls, "localhost", "localhost")
+}
+
+/// The same, for clients that know it by this name, of a Satellite with that name.
+pub fn serve_as(database: &Arc<Database>, tls: &Path, hostname: &str, satellite: &str) -> SocketAddr {
     let dispatcher = database.query("SELECT jabber_id FROM rhnPushDispatcher");
     assert_eq!(dispatcher.lines().count(), 1, "{dispatcher}");
     let files = ServerFiles {
         certificate: tls.join("server.crt"),
         key: tls.join("server.key"),
-        hostname: "localhost".to_owned(),
+        hostname: hostname.to_owned(),
         authority: None,
     };
     let registrar = Registrar {
@@ -55,9 +60,9 @@ pub fn serve(database: &Arc<Database>, tls: &Path) -> SocketAddr {
         observer: Arc::new(Nobody),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(OsEntropy),
-        jabber_server: "localhost".to_owned(),
+        jabber_server: satellite.to_owned(),
         dispatcher,
-        domains: vec!["localhost".to_owned()],
+        domains: vec![hostname.to_owned()],
     };
     let (told, address) = std::sync::mpsc::channel();
     std::thread::spawn(move || {

@@ -120,6 +120,10 @@ impl XmppServer for Ejabberd {
         self.authority.certificate()
     }
 
+    fn tls(&self) -> PathBuf {
+        self.directory.path().to_owned()
+    }
+
     fn launch(&mut self) {
         let output = File::options()
             .create(true)

@@ -11,18 +11,12 @@ use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection, sql_que
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
+use super::name_server::NameServer;
 use super::{Authority, Processes, XmppServer, offers_features};
 use crate::ports::free_port;
 
 /// Tables as the package's `db-setup.sqlite` has them, of the modules that are in use.
 const TABLES: &str = include_str!("jabberd2.sql");
-
-/// Where it asks for the addresses of other servers.
-#[derive(Clone, Copy)]
-pub struct Resolver {
-    /// A name server on loopback.
-    pub address: SocketAddr,
-}
 
 #[derive(QueryableByName)]
 struct Contact {
@@ -38,7 +32,8 @@ pub struct Jabberd2 {
     router: u16,
     c2s: SocketAddr,
     s2s: SocketAddr,
-    resolver: Option<Resolver>,
+    /// Where it asks for the addresses of other servers.
+    names: Option<SocketAddr>,
     /// Removed after the processes have ended.
     directory: TempDir,
 }
@@ -56,8 +51,8 @@ impl Jabberd2 {
         server
     }
 
-    /// Everything but the processes; for a server that asks this resolver for others.
-    pub fn prepare(authority: Option<&Path>, domain: &str, resolver: Option<Resolver>) -> Self {
+    /// Everything but the processes; for a server that asks this name server for others.
+    fn prepare(authority: Option<&Path>, domain: &str, names: Option<SocketAddr>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::in_directory(authority.unwrap_or(directory.path()));
         let server = Self {
@@ -67,7 +62,7 @@ impl Jabberd2 {
             router: free_port(),
             c2s: SocketAddr::from(([127, 0, 0, 1], free_port())),
             s2s: SocketAddr::from(([127, 0, 0, 1], free_port())),
-            resolver,
+            names,
             directory,
         };
         server.issue(domain, 0);
@@ -75,9 +70,18 @@ impl Jabberd2 {
         server
     }
 
-    /// Where it listens for other servers.
-    pub fn server_address(&self) -> SocketAddr {
-        self.s2s
+    /// Starts one for each domain, with certificates from one authority; they find each other by names that only they
+    /// know, and trust each other by dialback.
+    pub fn start_joined(authority: &Path, domains: [&str; 2]) -> [Self; 2] {
+        let names = NameServer::start();
+        let servers = domains.map(|domain| Self::prepare(Some(authority), domain, Some(names.address())));
+        for server in &servers {
+            names.add(&server.domain, server.s2s.port());
+        }
+        servers.map(|mut server| {
+            server.launch();
+            server
+        })
     }
 
     /// Makes contacts of an account that has not logged in yet, subscribed to both ways.
@@ -209,9 +213,9 @@ impl Jabberd2 {
         let output = fs::File::create(self.path(&format!("{component}.out"))).unwrap();
         let mut command = Command::new(format!("/usr/sbin/jabberd2-{component}"));
         command.arg("-c").arg(self.path(&format!("{component}.xml")));
-        if let Some(resolver) = self.resolver {
-            command.env("NAMESERVERS", resolver.address.ip().to_string());
-            command.env("RES_OPTIONS", format!("port:{}", resolver.address.port()));
+        if let Some(names) = self.names {
+            command.env("NAMESERVERS", names.ip().to_string());
+            command.env("RES_OPTIONS", format!("port:{}", names.port()));
         }
         let errors = output.try_clone().unwrap();
         let process = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
@@ -237,6 +241,10 @@ impl XmppServer for Jabberd2 {
 
     fn ca(&self) -> PathBuf {
         self.authority.certificate()
+    }
+
+    fn tls(&self) -> PathBuf {
+        self.directory.path().to_owned()
     }
 
     fn launch(&mut self) {

@@ -4,6 +4,7 @@
 
 mod ejabberd;
 mod jabberd2;
+mod name_server;
 mod prosody;
 
 pub use self::ejabberd::Ejabberd;
@@ -37,6 +38,9 @@ pub trait XmppServer {
 
     /// The authority that signed its certificate: PEM.
     fn ca(&self) -> PathBuf;
+
+    /// The directory with its `server.crt` and `server.key`.
+    fn tls(&self) -> PathBuf;
 
     /// Starts it again; returns when clients are served.
     fn launch(&mut self);

@@ -95,6 +95,10 @@ impl XmppServer for Prosody {
         self.authority.certificate()
     }
 
+    fn tls(&self) -> PathBuf {
+        self.directory.path().to_owned()
+    }
+
     fn launch(&mut self) {
         let output = File::options()
             .create(true)
