@@ -6,6 +6,7 @@ use minidom::Element;
 use osa::actors::poller::messages::{NotSentReason, RequestNotSent, SessionEvent};
 use osa::actors::session::{EndCause, SessionOrder};
 use osa::actors::supervision::Crash;
+use osa::actors::tls_supervisor::ReloadTls;
 use osa::domain::ids::{ClientName, ConnectionId, RequestNumber, SystemId};
 use osa::domain::push::client::{AgentKind, ClientEvent};
 use osa::domain::secret::Secret;
@@ -335,4 +336,17 @@ async fn stopped_dispatcher_ends_relayed_sessions() {
     dispatcher.stop().await;
 
     assert_eq!(dispatcher.roster.counts(), (0, 0));
+}
+
+#[actix::test]
+async fn dispatcher_without_listener_and_certificate_serves_relayed_clients() {
+    let (dispatcher, upstream) = (Dispatcher::for_relayed().await, Upstream::start());
+    let client = open(&dispatcher, &upstream, "osad-1").await;
+    let connection = connection(&dispatcher);
+
+    let reloaded = dispatcher.tls.send(ReloadTls).await.expect("it lives");
+    assert!(matches!(reloaded, Ok(None)), "{reloaded:?}");
+    client.tell(ClientActivity::Unavailable).await;
+
+    assert_is_over(&dispatcher, connection).await;
 }

@@ -1,17 +1,22 @@
-//! One client connection: bytes to the protocol machines, their wishes to the store, the router and the poller.
+//! One client: what it says to the protocol machines, their wishes to the store, the router and the poller.
 //!
 //! ```text
 //!             bytes            stanzas
 //! Connection ◄────► ServerStream ◄────► DispatcherTalk        (both pure)
-//!     ▲                │ questions           │ rows, events
-//!     └── Pump ─── Session ───► store        ├──► poller
-//!                      ▲  └───► router       └──► router
-//!                      └─ SessionOrder (router, parent)
+//!     ▲                │ questions         ▲ │ rows, events
+//!     └── Pump ─── Session ───► store      │ ├──► poller
+//!                   ▲  ▲  └───► router     │ └──► router
+//!                   │  └─ SessionOrder     │ stanzas
+//!                   │     (router, parent) │
+//!                   └── Relayed, SendStanza ◄────► the connection to the site's own server
 //! ```
 //!
+//! A client is at a socket, or relayed by the site's own server: its session has one `Way`, and all else in common.
+//!
 //! A session reads no more from its client while it waits for the store, the router or the poller: so one chunk is in
-//! flight, and a slow dispatcher slows its clients instead of filling its memory. It is never restarted, since its
-//! socket is gone with it; its parent cleans up after it.
+//! flight, and a slow dispatcher slows its clients instead of filling its memory. Of a client that is relayed a few
+//! stanzas wait instead. It is never restarted, since its socket is gone with it, and a relayed client is met again; its
+//! parent cleans up after it.
 
 mod complaints;
 mod delivery;

@@ -138,11 +138,24 @@ impl Dispatcher {
         Self::start_deriving(AdmissionLimits::default(), 4_096).await
     }
 
+    /// One whose clients are all logged in to another server: it listens nowhere and has no certificate.
+    pub async fn for_relayed() -> Self {
+        Self::start_as(AdmissionLimits::default(), 1, None).await
+    }
+
     pub async fn start_with(limits: AdmissionLimits) -> Self {
         Self::start_deriving(limits, 1).await
     }
 
     async fn start_deriving(limits: AdmissionLimits, scram_iterations: u32) -> Self {
+        Self::start_as(limits, scram_iterations, Some(Arc::new(NoCertificates))).await
+    }
+
+    async fn start_as(
+        limits: AdmissionLimits,
+        scram_iterations: u32,
+        certificates: Option<Arc<dyn Certificates>>,
+    ) -> Self {
         tokio::time::pause();
         let (network, listener) = Network::new();
         let (listener, store) = (Arc::new(listener), Arc::new(FakeStore::default()));
@@ -151,8 +164,8 @@ impl Dispatcher {
         let mut config = ServerConfig::new("sat.example.com", [7; 32]);
         config.scram_iterations = scram_iterations;
         let parts = TlsParts {
-            certificates: Some(Arc::new(NoCertificates)),
-            listeners: vec![Arc::clone(&listener) as _],
+            listeners: certificates.iter().map(|_| Arc::clone(&listener) as _).collect(),
+            certificates,
             sessions: Sessions {
                 roster: Arc::clone(&roster),
                 arbiters: vec![Arbiter::current()],
