@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use minidom::Element;
+
 use crate::cluster::Database;
-use crate::existing::{Credentials, Event, ExistingAgent, ExistingDispatcher, Identity, refusal};
+use crate::existing::{Credentials, Event, ExistingAgent, ExistingDispatcher, Identity, answers_to_login};
 use crate::existing_agents::{answered, wait_until};
 use crate::foreign_site::{ForeignSite, dispatcher_row, identity};
 use crate::servers::{Ejabberd, Jabberd2, Prosody, XmppServer, features};
@@ -174,7 +176,7 @@ fn existing_agent_without_an_account_takes_the_refusal_of_ejabberd_for_a_login()
 fn existing_agent_without_an_account_is_told_so_by_jabberd2_with_a_number() {
     let server = Jabberd2::start("localhost");
 
-    let answers = refusal(&identity(&server, nowhere())).unwrap();
+    let answers = answers_to_login(&identity(&server, nowhere())).unwrap();
 
     assert!(
         String::from(&answers[0]).contains("<error code='401'/>"),
@@ -187,11 +189,55 @@ fn existing_agent_without_an_account_is_told_so_by_jabberd2_with_a_number() {
 fn existing_agent_without_an_account_gets_no_answer_from_prosody() {
     let server = Prosody::start("localhost");
 
-    let answers = refusal(&identity(&server, nowhere())).unwrap();
+    let answers = answers_to_login(&identity(&server, nowhere())).unwrap();
 
     let ids: Vec<Option<&str>> = answers.iter().map(|answer| answer.attr("id")).collect();
     assert_eq!(ids, [Some("form"), Some("last")], "{answers:?}");
     assert_eq!(answers[0].attr("type"), Some("result"), "{answers:?}");
+}
+
+/// Only as long as an administrator wants it.
+fn account_is_accepted_until_it_is_removed(server: impl XmppServer) {
+    let agent = identity(&server, nowhere());
+    let Credentials { username, password } = agent.credentials.lock().unwrap().clone();
+    let is_accepted = || {
+        let is_result = |answer: &Element| answer.attr("id") == Some("proof") && answer.attr("type") == Some("result");
+        answers_to_login(&agent).is_ok_and(|answers| answers.iter().any(is_result))
+    };
+
+    server.add_account(&username, &password);
+    assert!(is_accepted(), "{}", server.log());
+
+    server.remove_account(&username);
+    assert!(!is_accepted(), "{}", server.log());
+}
+
+#[test]
+fn account_at_jabberd2_is_accepted_until_it_is_removed() {
+    let server = Jabberd2::start("localhost");
+    let agent = identity(&server, nowhere());
+    let Credentials { username, password } = agent.credentials.lock().unwrap().clone();
+
+    server.add_account(&username, &password);
+    let mut first = ExistingAgent::start(agent.clone());
+    first.wait_for(|event| matches!(event, Event::LoggedIn { .. }));
+    assert_eq!(first.count(|event| matches!(event, Event::Registered(_))), 0);
+    first.kill();
+
+    server.remove_account(&username);
+    let mut second = ExistingAgent::start(agent);
+    second.wait_for(|event| matches!(event, Event::Registered(_)));
+    second.wait_for(|event| matches!(event, Event::LoggedIn { .. }));
+}
+
+#[test]
+fn account_at_ejabberd_is_accepted_until_it_is_removed() {
+    account_is_accepted_until_it_is_removed(Ejabberd::start("localhost"));
+}
+
+#[test]
+fn account_at_prosody_is_accepted_until_it_is_removed() {
+    account_is_accepted_until_it_is_removed(Prosody::start("localhost"));
 }
 
 #[test]

@@ -169,8 +169,8 @@ impl<'a> Link<'a> {
         Ok(())
     }
 
-    /// What comes when an unknown account logs in, until a question asked after that is answered.
-    pub fn answers_to_a_stranger(&mut self) -> Result<Vec<Element>, End> {
+    /// What comes when an account logs in, known or not, until a question asked after that is answered.
+    pub fn answers_to_login(&mut self) -> Result<Vec<Element>, End> {
         let credentials = self.shared.identity.credentials.lock().unwrap().clone();
         let ask = |id: &str| {
             let username = &credentials.username;

@@ -207,11 +207,12 @@ impl Shared {
     }
 }
 
-/// What a server says to an agent without an account: the answers to its question for the form, to its password, and to one
-/// more question behind that. An answer that is not there by then will never come.
-pub fn refusal(identity: &Identity) -> Result<Vec<Element>, String> {
+/// What a server says to an agent that logs in by password, known or not: the answers to its question for the `form`, to its
+/// `proof`, and to a `last` question behind that. An answer that is not there by then will never come, except from
+/// jabberd2, which asks another process before it agrees.
+pub fn answers_to_login(identity: &Identity) -> Result<Vec<Element>, String> {
     let shared = Arc::new(Shared::new(identity.clone()));
-    let tried = Link::open(&shared).and_then(|mut link| link.answers_to_a_stranger());
+    let tried = Link::open(&shared).and_then(|mut link| link.answers_to_login());
     tried.map_err(|end| format!("{end:?}"))
 }
 
