@@ -48,6 +48,7 @@ mod existing_agents;
 #[cfg(feature = "dispatcher")]
 mod existing_logins;
 #[cfg(feature = "dispatcher")]
+mod foreign_agents;
 mod foreign_servers;
 #[cfg(feature = "dispatcher")]
 mod foreign_site;

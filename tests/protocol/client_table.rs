@@ -355,6 +355,22 @@ fn login_deadline_does_not_move_until_the_login_is_done() {
 }
 
 #[test]
+fn account_just_made_at_a_server_with_nothing_but_plain_logs_in_without_sasl() {
+    for (feature, then) in [
+        ("<auth xmlns='http://jabber.org/features/iq-auth'/>", "iq"),
+        ("", "auth"),
+    ] {
+        let mut client = Scripted::at(At::FeaturesInsideTls);
+        let features = mechanisms("PLAIN").replace("<register", &format!("{feature}<register"));
+        assert_eq!(client.say(&features), "auth", "there may be an account");
+        client.say(FAILURE);
+        client.say(FORM);
+
+        assert_eq!(client.say("<iq type='result' id='register-set'/>"), then);
+    }
+}
+
+#[test]
 fn white_space_keeps_an_open_stream_alive() {
     let mut client = Scripted::at(At::Open);
     for _ in 0..10 {

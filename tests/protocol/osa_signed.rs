@@ -266,8 +266,9 @@ fn only_a_live_message_of_type_normal_is_looked_at() {
     };
 
     assert!(message("type='normal'", x).is_some());
+    assert!(message("", x).is_some(), "as ejabberd passes it on");
     assert!(message("type='normal'", &format!("<delay xmlns='urn:xmpp:delay'/>{x}")).is_some());
-    for kind in ["", "type='chat'", "type='error'", "type='headline'", "type=''"] {
+    for kind in ["type='chat'", "type='error'", "type='headline'", "type=''"] {
         assert!(message(kind, x).is_none(), "{kind}");
     }
     assert!(message("type='normal'", &format!("<x xmlns='jabber:x:delay'/>{x}")).is_none());

@@ -47,7 +47,7 @@ pub struct Content<'a> {
 }
 
 impl Signed {
-    /// The `<x/>` of a message that a receiver must look at: explicit type `normal`, not marked as stored with
+    /// The `<x/>` of a message that a receiver must look at: of type `normal`, not marked as stored with
     /// `jabber:x:delay`, and of its direct children the first `x` in the namespace.
     pub fn in_message(message: &Element) -> Option<Self> {
         if !is_live_message(message) {

@@ -27,10 +27,12 @@ pub(super) fn message(to: &str) -> Element {
     message
 }
 
-/// Whether a receiver looks into this stanza at all: a message of explicit type `normal` that was not stored for us
-/// while we were away. Compatibility contract, section 1.11.
+/// Whether a receiver looks into this stanza at all: a message of type `normal` that was not stored for us while we were
+/// away. Compatibility contract, section 1.11, where existing peers want the type to be said; ejabberd leaves it out of
+/// what it passes on, since it is the default (RFC 6121, section 5.2.2).
 pub(super) fn is_live_message(stanza: &Element) -> bool {
-    stanza.is("message", ns::CLIENT) && stanza.attr("type") == Some("normal") && !stanza.has_child("x", LEGACY_DELAY)
+    let is_normal = matches!(stanza.attr("type"), None | Some("normal"));
+    is_normal && stanza.is("message", ns::CLIENT) && !stanza.has_child("x", LEGACY_DELAY)
 }
 
 /// The JID without its resource.

@@ -214,7 +214,6 @@ fn what_the_existing_agent_answers_ours_answers_alike(cut: &Cut) {
 
 fn what_the_existing_agent_ignores_ours_ignores(cut: &Cut) {
     for (heading, name, reaction) in [
-        ("the same request without a type", "notype", vec![]),
         ("the same request with type='chat'", "chat", vec![]),
         ("request that carries the old", "delayx", vec![]),
         (
@@ -233,6 +232,17 @@ fn what_the_existing_agent_ignores_ours_ignores(cut: &Cut) {
         assert_eq!((outputs, answers.len()), (reaction, 0), "{heading}");
         assert_eq!(case(heading, 'C').len(), 0, "as recorded");
     }
+}
+
+/// ejabberd leaves out the type that is the default, so ours takes a request without one.
+fn what_the_existing_agent_ignores_for_want_of_a_type_ours_takes(cut: &Cut) {
+    let heading = "the same request without a type";
+    let (outputs, answers) = reactions(heading, "notype", cut);
+    assert!(
+        matches!(outputs.last(), Some(Reaction::RequestReceived(_))),
+        "{outputs:?}"
+    );
+    assert_eq!((answers.len(), case(heading, 'C').len()), (1, 0));
 }
 
 /// The original takes what is a day old, comes again, or comes from anybody. Ours does not.
@@ -277,6 +287,12 @@ fn what_the_existing_agent_answers_ours_answers_alike_however_it_is_cut() {
 #[test]
 fn what_the_existing_agent_ignores_ours_ignores_however_it_is_cut() {
     CUTS.iter().for_each(what_the_existing_agent_ignores_ours_ignores);
+}
+
+#[test]
+fn what_the_existing_agent_ignores_for_want_of_a_type_ours_takes_however_it_is_cut() {
+    CUTS.iter()
+        .for_each(what_the_existing_agent_ignores_for_want_of_a_type_ours_takes);
 }
 
 #[test]
