@@ -8,7 +8,7 @@
 //! | [`stanza`] | stanza errors: RFC 6120, section 8.3; numeric codes: XEP-0086 |
 //! | [`sasl`] | RFC 4422; SCRAM: RFC 5802, 7677; channel binding: RFC 5929, 9266, XEP-0440; PLAIN: RFC 4616; SASLprep: RFC 4013 |
 //! | [`register`] | in-band registration: XEP-0077 |
-//! | `roster` | roster: RFC 6121, section 2 |
+//! | [`roster`], [`contacts`] | roster: RFC 6121, section 2; presence and subscriptions: sections 3 and 4 |
 //! | `stream::server::open`, `stream::client::open` | ping: XEP-0199; white space: RFC 6120, section 4.6.1 |
 //! | [`osa`] | the signed conversation: compatibility contract, sections 1.11 to 1.13 |
 //! | [`xmlrpc`], [`systemid`] | registration: compatibility contract, section 2; xmlrpc.com/spec |
@@ -16,6 +16,7 @@
 
 pub mod agent;
 pub mod codec;
+pub mod contacts;
 pub mod iq_auth;
 pub mod ns;
 pub mod osa;

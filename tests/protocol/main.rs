@@ -8,6 +8,7 @@
 mod agent_core;
 mod client_table;
 mod codec;
+mod contacts;
 mod corpora;
 mod dialogue;
 mod dialogue_session;

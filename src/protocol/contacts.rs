@@ -1,0 +1,344 @@
+//! The contacts of a dispatcher that logs in to a site's own server (RFC 6121, sections 2 to 4; compatibility contract,
+//! sections 1.9, 1.10 and 9.2).
+//!
+//! The table of registrations says whose presence counts; the server's roster says what is subscribed already:
+//!
+//! ```text
+//! roster ──► registrations read ──► presence, subscribe to who is missing, remove who is gone
+//!                 ▲                                 │
+//!                 └── each minute; 1 s after a JID that nobody knows, doubling to 60 s while it stays unknown
+//! ```
+//!
+//! Only registered JIDs have an effect. Others wait in a small room for the next reading, since agents register a moment
+//! before they show themselves, and are forgotten after it.
+
+mod room;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use minidom::Element;
+
+use self::room::{Held, WaitingRoom};
+use super::ns;
+use super::roster::{RosterItem, Subscription};
+use super::stanza::{bare, set_attribute};
+
+/// How often registrations are read without need.
+const REFRESH: Duration = Duration::from_secs(60);
+/// How soon they are read again after a failure.
+const RETRY: Duration = Duration::from_secs(5);
+/// How soon they are read for a JID that nobody knows.
+const STRANGER_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// How late, while those JIDs stay unknown.
+const STRANGER_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// What the contacts ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ContactOutput {
+    /// Read the full JIDs of all registrations, and call [`Contacts::registered`].
+    ReadRegistrations,
+    /// The client of this full JID is there.
+    Available {
+        /// Its full JID.
+        jid: String,
+        /// Its presence.
+        presence: Element,
+    },
+    /// The client of this full JID is gone; of a bare JID: all of it.
+    Unavailable(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Duty {
+    Approve,
+    Subscribe,
+    Remove,
+}
+
+#[derive(Debug)]
+struct Contact {
+    subscription: Subscription,
+    is_asked: bool,
+    in_roster: bool,
+    is_registered: bool,
+    /// The reading that was under way, or next, when it was last heard of.
+    heard_in: u64,
+    /// What is queued for it.
+    duties: [bool; 3],
+}
+
+/// The contacts of one login.
+#[derive(Debug)]
+pub struct Contacts {
+    own: Box<str>,
+    /// By bare JID.
+    contacts: HashMap<Box<str>, Contact>,
+    /// Full JIDs.
+    registered: HashSet<Box<str>>,
+    room: WaitingRoom,
+    duties: VecDeque<(Duty, Box<str>)>,
+    announced: bool,
+    presence_due: bool,
+    readings: u64,
+    is_reading: bool,
+    read_at: Option<Instant>,
+    stranger_pause: Duration,
+    outputs: VecDeque<ContactOutput>,
+}
+
+impl Contacts {
+    /// Begins with a login under this JID; the roster is on its way.
+    pub fn new(own: &str) -> Self {
+        Self {
+            own: bare(own).into(),
+            contacts: HashMap::new(),
+            registered: HashSet::new(),
+            room: WaitingRoom::default(),
+            duties: VecDeque::new(),
+            announced: false,
+            presence_due: false,
+            readings: 0,
+            is_reading: false,
+            read_at: None,
+            stranger_pause: STRANGER_PAUSE_MIN,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes the roster: the registrations are to be read.
+    pub fn handle_roster(&mut self, items: Vec<RosterItem>, now: Instant) {
+        self.handle_roster_change(items);
+        self.read_at = Some(now);
+    }
+
+    /// Takes a change of the roster.
+    pub fn handle_roster_change(&mut self, items: Vec<RosterItem>) {
+        for item in items {
+            let contact = self.contact(&item.jid);
+            contact.in_roster = item.subscription != Subscription::Removed;
+            contact.subscription = item.subscription;
+            contact.is_asked = item.is_asked;
+        }
+    }
+
+    /// Takes a presence of anybody.
+    pub fn handle_presence(&mut self, presence: Element, now: Instant) {
+        let Some(from) = presence.attr("from").map(str::to_owned) else {
+            return;
+        };
+        if bare(&from) == &*self.own {
+            return;
+        }
+        match presence.attr("type") {
+            None if self.registered.contains(from.as_str()) => {
+                self.outputs.push_back(ContactOutput::Available { jid: from, presence });
+            }
+            None if !self.is_registered(bare(&from)) => self.hold(&from, Held::Presence(presence), now),
+            Some("subscribe") if self.is_registered(bare(&from)) => self.accept(bare(&from)),
+            Some("subscribe") => self.hold(&from, Held::Subscribe, now),
+            Some("unavailable" | "error") => self.outputs.push_back(ContactOutput::Unavailable(from)),
+            Some("unsubscribed") => {
+                let contact = self.contact(bare(&from));
+                contact.is_asked = false;
+                contact.subscription = match contact.subscription {
+                    Subscription::Both | Subscription::From => Subscription::From,
+                    Subscription::To | Subscription::None => Subscription::None,
+                    Subscription::Removed => Subscription::Removed,
+                };
+                self.outputs
+                    .push_back(ContactOutput::Unavailable(bare(&from).to_owned()));
+            }
+            // Another resource of a registered account; `subscribed`, which the roster tells as well; what servers answer.
+            None | Some(_) => {}
+        }
+    }
+
+    /// What was asked by [`ContactOutput::ReadRegistrations`]: full JIDs, or `None` if they could not be read.
+    pub fn registered(&mut self, jids: Option<Vec<String>>, now: Instant) {
+        self.is_reading = false;
+        let Some(jids) = jids else {
+            self.read_at = Some(now + RETRY);
+            return;
+        };
+        let is_first = !self.announced;
+        self.contacts
+            .values_mut()
+            .for_each(|contact| contact.is_registered = false);
+        self.registered = jids.into_iter().map(String::into_boxed_str).collect();
+        let mut accounts: HashSet<Box<str>> = self.registered.iter().map(|jid| bare(jid).into()).collect();
+        self.presence_due |= is_first;
+        self.announced = true;
+        accounts.remove(&self.own);
+        for account in accounts {
+            let contact = self.contact(&account);
+            contact.is_registered = true;
+            if !contact.subscription.is_to() && (is_first || !contact.is_asked) {
+                self.queue(Duty::Subscribe, &account);
+            }
+        }
+        self.remove_the_gone();
+        self.receive_from_room(now);
+    }
+
+    /// When [`Contacts::handle_deadline`] wants to be called.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.read_at.filter(|_| !self.is_reading)
+    }
+
+    /// Has the registrations read when it is time.
+    pub fn handle_deadline(&mut self, now: Instant) {
+        if self.next_deadline().is_some_and(|at| at <= now) {
+            self.is_reading = true;
+            self.readings += 1;
+            self.read_at = None;
+            self.outputs.push_back(ContactOutput::ReadRegistrations);
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<ContactOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// The next stanza to send when the server has room for it: servers bear some hundred a second from one client.
+    pub fn next_stanza(&mut self) -> Option<Element> {
+        if std::mem::take(&mut self.presence_due) {
+            return Some(Element::bare("presence", ns::CLIENT));
+        }
+        loop {
+            let (duty, jid) = self.duties.pop_front()?;
+            let Some(contact) = self.contacts.get_mut(&jid) else {
+                continue;
+            };
+            contact.duties[duty as usize] = false;
+            match duty {
+                Duty::Approve => return Some(presence("subscribed", &jid)),
+                Duty::Subscribe if contact.is_registered && !contact.subscription.is_to() => {
+                    contact.is_asked = true;
+                    return Some(presence("subscribe", &jid));
+                }
+                Duty::Remove if contact.in_roster && !contact.is_registered => {
+                    contact.in_roster = false;
+                    return Some(removal(&jid));
+                }
+                Duty::Subscribe | Duty::Remove => {}
+            }
+        }
+    }
+
+    /// Whether a stanza waits to be sent.
+    pub fn has_stanzas(&self) -> bool {
+        self.presence_due || !self.duties.is_empty()
+    }
+
+    /// How many registrations there are.
+    pub fn registrations(&self) -> usize {
+        self.registered.len()
+    }
+
+    fn contact(&mut self, account: &str) -> &mut Contact {
+        let heard_in = self.readings;
+        let contact = self.contacts.entry(account.into()).or_insert(Contact {
+            subscription: Subscription::None,
+            is_asked: false,
+            in_roster: false,
+            is_registered: false,
+            heard_in,
+            duties: [false; 3],
+        });
+        contact.heard_in = heard_in;
+        contact
+    }
+
+    fn is_registered(&self, account: &str) -> bool {
+        self.contacts.get(account).is_some_and(|contact| contact.is_registered)
+    }
+
+    /// Lets a registered client see us, and asks to see it, whatever was asked before: it may have lost that.
+    fn accept(&mut self, account: &str) {
+        self.queue(Duty::Approve, account);
+        if !self.contact(account).subscription.is_to() {
+            self.queue(Duty::Subscribe, account);
+        }
+    }
+
+    /// Once each at a time, so that the queue is no longer than the table.
+    fn queue(&mut self, duty: Duty, account: &str) {
+        let queued = &mut self.contact(account).duties[duty as usize];
+        if !std::mem::replace(queued, true) {
+            self.duties.push_back((duty, account.into()));
+        }
+    }
+
+    fn hold(&mut self, from: &str, held: Held, now: Instant) {
+        self.room.hold(from, held);
+        if self.announced {
+            let soon = now + self.stranger_pause;
+            self.read_at = Some(self.read_at.map_or(soon, |at| at.min(soon)));
+        }
+    }
+
+    /// Whoever was heard of since the reading began may have registered since.
+    fn remove_the_gone(&mut self) {
+        let readings = self.readings;
+        let gone = |contact: &Contact| !contact.is_registered && contact.heard_in < readings;
+        let accounts = self.contacts.iter().filter(|(_, contact)| gone(contact));
+        let accounts: Vec<(Box<str>, bool)> = accounts
+            .map(|(jid, contact)| (jid.clone(), contact.in_roster))
+            .collect();
+        for (account, in_roster) in accounts {
+            if in_roster {
+                self.queue(Duty::Remove, &account);
+                self.outputs.push_back(ContactOutput::Unavailable(account.into()));
+            } else {
+                self.contacts.remove(&account);
+            }
+        }
+    }
+
+    fn receive_from_room(&mut self, now: Instant) {
+        let mut came = false;
+        let waited = !self.room.is_empty();
+        for (from, held) in self.room.clear() {
+            match held {
+                Held::Presence(presence) if self.registered.contains(from.as_str()) => {
+                    came = true;
+                    self.outputs.push_back(ContactOutput::Available { jid: from, presence });
+                }
+                Held::Subscribe if self.is_registered(bare(&from)) => {
+                    came = true;
+                    self.accept(bare(&from));
+                }
+                // Not registered, which may change; whoever registers shows itself again.
+                Held::Presence(_) | Held::Subscribe => {}
+            }
+        }
+        self.stranger_pause = match (waited, came) {
+            (true, false) => (self.stranger_pause * 2).min(STRANGER_PAUSE_MAX),
+            (true, true) | (false, _) => STRANGER_PAUSE_MIN,
+        };
+        self.read_at = Some(now + REFRESH);
+    }
+}
+
+fn presence(kind: &str, to: &str) -> Element {
+    let mut presence = Element::bare("presence", ns::CLIENT);
+    set_attribute(&mut presence, "type", kind);
+    set_attribute(&mut presence, "to", to);
+    presence
+}
+
+/// One item each, as the standard wants it (RFC 6121, section 2.5).
+fn removal(jid: &str) -> Element {
+    let mut item = Element::bare("item", ns::ROSTER);
+    set_attribute(&mut item, "jid", jid);
+    set_attribute(&mut item, "subscription", "remove");
+    let mut query = Element::bare("query", ns::ROSTER);
+    query.append_child(item);
+    let mut iq = Element::bare("iq", ns::CLIENT);
+    set_attribute(&mut iq, "type", "set");
+    set_attribute(&mut iq, "id", "remove");
+    iq.append_child(query);
+    iq
+}
