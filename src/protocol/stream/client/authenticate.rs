@@ -20,8 +20,9 @@ pub(super) struct Offer {
     mechanisms: Vec<Mechanism>,
     registration: bool,
     iq_auth: bool,
-    /// The server says what channel bindings it knows, and ours is not among them (XEP-0440).
-    lacks_our_binding: bool,
+    /// The server says that it knows our channel binding (XEP-0440). One that does not say may offer a mechanism with
+    /// binding all the same, and refuse every binding, as ejabberd 23 does over TLS 1.3.
+    knows_our_binding: bool,
 }
 
 impl Offer {
@@ -35,8 +36,8 @@ impl Offer {
             mechanisms: names.filter_map(|name| Mechanism::from_name(&name.text())).collect(),
             registration: features.has_child("register", ns::REGISTER_FEATURE),
             iq_auth: features.has_child("auth", ns::IQ_AUTH_FEATURE),
-            lacks_our_binding: bindings
-                .is_some_and(|types| !types.children().any(|kind| kind.attr("type") == Some("tls-exporter"))),
+            knows_our_binding: bindings
+                .is_some_and(|types| types.children().any(|kind| kind.attr("type") == Some("tls-exporter"))),
         }
     }
 
@@ -51,7 +52,7 @@ impl Offer {
 
 /// Begins the login.
 pub(super) fn authenticate(mut login: Login, offer: Offer, context: &mut Context<'_>) -> Result<State, Stop> {
-    let exporter = login.exporter.filter(|_| !offer.lacks_our_binding);
+    let exporter = login.exporter.filter(|_| offer.knows_our_binding);
     let mechanism = offer.choose(exporter.is_some()).filter(|_| login.config.sasl);
     let Some(mechanism) = mechanism else {
         if offer.iq_auth {
