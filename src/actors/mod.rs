@@ -19,4 +19,6 @@ pub mod session;
 pub mod supervision;
 #[cfg(feature = "dispatcher")]
 pub mod tls_supervisor;
+#[cfg(feature = "dispatcher")]
+pub mod upstream;
 mod wire;

@@ -15,7 +15,6 @@ pub mod messages;
 mod notices;
 mod presence;
 mod pump;
-mod reconnect;
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -27,16 +26,16 @@ use actix::{
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
-pub use self::reconnect::ReconnectPolicy;
+pub use crate::actors::wire::ReconnectPolicy;
 
 use self::live::{Ending, Live};
 use self::messages::{Connect, ReportEnrolled, ReportLink, Tell};
 use self::notices::Notices;
-use self::reconnect::Reconnect;
 use crate::actors::check_runner::CheckRunner;
 use crate::actors::enroller::messages::{Cause, EnrolAgain, Enrolled, ReportEnrolment};
 use crate::actors::enroller::{AgentServer, Enroller};
 use crate::actors::supervision::{ExitGuard, ExitReason, LiveAddr, Shutdown};
+use crate::actors::wire::Reconnect;
 use crate::domain::check::{CheckInput, Dispatcher};
 use crate::ports::agent_status::{LinkStatus, StatusBoard, Trouble};
 use crate::ports::clock::{Clock, Entropy};

@@ -66,7 +66,7 @@ const MAILBOX: usize = 8;
 pub struct SessionParts {
     /// Settings of their streams.
     pub config: Arc<ServerConfig>,
-    /// The dispatcher's full JID.
+    /// The full JID of the dispatcher where clients connect to it.
     pub dispatcher: Arc<str>,
     /// Accounts.
     pub accounts: Arc<dyn Accounts>,
@@ -156,7 +156,8 @@ impl Session {
     fn log_in(&mut self, jid: Arc<str>, ctx: &mut Context<Self>) {
         let mut random = [0; 8];
         self.parts.entropy.fill(&mut random);
-        let dispatcher = Arc::clone(&self.parts.dispatcher);
+        let dispatcher = self.way.dispatcher().unwrap_or(&self.parts.dispatcher);
+        let dispatcher = Arc::clone(dispatcher);
         let talk = DispatcherTalk::new(dispatcher, &jid, u64::from_ne_bytes(random));
         self.talk = Some(Box::new(talk.with_existing_drift_max(self.parts.existing_drift_max)));
         tracing::debug!(event = "client_logged_in", jid = %jid, peer_addr = %self.way.peer_addr());
@@ -204,7 +205,8 @@ impl Session {
             dispatcher_talk::Output::Write(mut stanza) => {
                 // Agents answer the sender that their server vouches for: us, or the upstream server, which says the same.
                 let from = rxml::xml_ncname!("from").into();
-                stanza.set_attr(rxml::Namespace::NONE, from, self.parts.dispatcher.to_string());
+                let dispatcher = self.way.dispatcher().unwrap_or(&self.parts.dispatcher);
+                stanza.set_attr(rxml::Namespace::NONE, from, dispatcher.to_string());
                 self.totals.stanzas_out += 1;
                 self.way.send(stanza, now());
             }

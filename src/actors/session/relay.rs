@@ -26,6 +26,7 @@ const WAITING_MAX: usize = 16;
 /// A client of another server.
 pub(super) struct RelayWay {
     pub jid: Arc<str>,
+    pub dispatcher: Arc<str>,
     pub address: SocketAddr,
     pub lifeline: watch::Receiver<()>,
     out: Recipient<SendStanza>,
@@ -71,6 +72,7 @@ impl Session {
     pub(super) fn relayed(parts: Arc<SessionParts>, relay: Relay, ticket: Ticket) -> Self {
         let way = RelayWay {
             jid: relay.jid,
+            dispatcher: relay.dispatcher,
             address: relay.address,
             lifeline: relay.lifeline,
             out: relay.out,

@@ -26,6 +26,8 @@ pub struct Sessions {
 pub struct Relay {
     /// Its full JID, which that server vouches for.
     pub jid: Arc<str>,
+    /// The dispatcher's own full JID there.
+    pub dispatcher: Arc<str>,
     /// That server's address.
     pub address: SocketAddr,
     /// Takes stanzas for the client. What it cannot take at once is not sent.

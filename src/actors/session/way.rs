@@ -1,6 +1,7 @@
 //! How a session reaches its client.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use minidom::Element;
@@ -23,6 +24,14 @@ impl Way {
         match self {
             Self::Socket(socket) => socket.link.peer_addr(),
             Self::Relay(relay) => relay.address,
+        }
+    }
+
+    /// The dispatcher's full JID, if it is another than where clients connect to it.
+    pub fn dispatcher(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Socket(_) => None,
+            Self::Relay(relay) => Some(&relay.dispatcher),
         }
     }
 

@@ -61,6 +61,15 @@ impl Link {
         }
     }
 
+    /// The same, for a peer that many wait for: so many bytes may.
+    #[cfg(feature = "dispatcher")]
+    pub fn with_room(connection: Box<dyn Connection>, bytes_max: usize) -> Self {
+        Self {
+            outgoing: Outgoing::with_room(bytes_max),
+            ..Self::new(connection)
+        }
+    }
+
     pub fn peer_addr(&self) -> SocketAddr {
         self.connection.peer_addr()
     }
@@ -80,7 +89,7 @@ impl Link {
     pub fn close(&mut self, now: Instant) {
         let can_write = matches!(self.phase, Phase::Talking | Phase::StartingTls);
         if !can_write {
-            self.outgoing = Outgoing::default();
+            self.outgoing.clear();
         }
         self.phase = Phase::Closing(if can_write { now + CLOSE_TIMEOUT } else { now });
     }

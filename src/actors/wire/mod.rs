@@ -1,6 +1,9 @@
-//! A connection as the actor at its end uses it: bytes in, bytes out, TLS in between. The same for both ends.
+//! A connection as the actor at its end uses it: bytes in, bytes out, TLS in between; and how to come back to a server.
 
 mod link;
 mod outgoing;
+mod reconnect;
 
 pub(super) use link::{Link, Progress};
+pub(super) use reconnect::Reconnect;
+pub use reconnect::ReconnectPolicy;

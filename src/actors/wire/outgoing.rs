@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// Bytes that may wait for a slow reader.
+/// Bytes that may wait for one client that reads slowly.
 const BYTES_MAX: usize = 64 * 1024;
-/// With more bytes waiting, no further request is sent: it would only wait behind them.
-const CONGESTED_BYTES: usize = 16 * 1024;
+/// With more than this share of them waiting, no further request is sent: it would only wait behind them.
+const CONGESTED_SHARE: usize = 4;
 /// How long the network may take nothing while bytes wait.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -14,18 +14,40 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(in crate::actors) struct SlowReader;
 
 /// The queue. Holds no memory while empty.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::actors) struct Outgoing {
+    bytes_max: usize,
     bytes: Vec<u8>,
     written: usize,
     /// When the network took something last, or the first byte began to wait.
     moved: Option<Instant>,
 }
 
+impl Default for Outgoing {
+    fn default() -> Self {
+        Self::with_room(BYTES_MAX)
+    }
+}
+
 impl Outgoing {
+    /// A queue of so many bytes.
+    pub fn with_room(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            bytes: Vec::new(),
+            written: 0,
+            moved: None,
+        }
+    }
+
+    /// Forgets what waits.
+    pub fn clear(&mut self) {
+        *self = Self::with_room(self.bytes_max);
+    }
+
     /// Appends bytes.
     pub fn queue(&mut self, bytes: Vec<u8>, now: Instant) -> Result<(), SlowReader> {
-        if self.waiting() + bytes.len() > BYTES_MAX {
+        if self.waiting() + bytes.len() > self.bytes_max {
             return Err(SlowReader);
         }
         self.moved.get_or_insert(now);
@@ -47,7 +69,7 @@ impl Outgoing {
         self.written += count;
         self.moved = Some(now);
         if self.waiting() == 0 {
-            *self = Self::default();
+            self.clear();
         }
     }
 
@@ -58,7 +80,7 @@ impl Outgoing {
 
     /// Whether so much waits that nothing more should be added without need.
     pub fn is_congested(&self) -> bool {
-        self.waiting() > CONGESTED_BYTES
+        self.waiting() > self.bytes_max / CONGESTED_SHARE
     }
 
     /// When the peer counts as a slow reader.

@@ -106,6 +106,7 @@ impl Upstream {
     pub async fn meet(&self, dispatcher: &Dispatcher, name: &str) -> Client {
         let relay = Relay {
             jid: jid_of(name).into(),
+            dispatcher: Arc::clone(&dispatcher.sessions.parts.dispatcher),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 5222)),
             out: self.parent.clone().recipient(),
             lifeline: self.parent.send(LendLifeline).await.expect("it lives"),

@@ -15,18 +15,18 @@ pub struct ReconnectPolicy {
 
 /// Counts failures in a row.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reconnect {
+pub(in crate::actors) struct Reconnect {
     policy: ReconnectPolicy,
     failures: u32,
 }
 
 impl Reconnect {
-    pub(super) const fn new(policy: ReconnectPolicy) -> Self {
+    pub(in crate::actors) const fn new(policy: ReconnectPolicy) -> Self {
         Self { policy, failures: 0 }
     }
 
     /// A connection ended that was logged in for so long, if at all; or none came about. How long to wait.
-    pub(super) fn next_wait(&mut self, logged_in: Option<Duration>, entropy: u32) -> Duration {
+    pub(in crate::actors) fn next_wait(&mut self, logged_in: Option<Duration>, entropy: u32) -> Duration {
         if logged_in.is_some_and(|lasted| lasted >= self.policy.stable_after) {
             self.failures = 0;
         }
@@ -35,7 +35,7 @@ impl Reconnect {
     }
 
     /// How many in a row.
-    pub(super) const fn failures(&self) -> u32 {
+    pub(in crate::actors) const fn failures(&self) -> u32 {
         self.failures
     }
 }
