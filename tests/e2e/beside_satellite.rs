@@ -16,6 +16,7 @@ use crate::existing::{Credentials, Event, ExistingAgent, Identity};
 use crate::existing_agents::{answered, pushable, wait_until};
 use crate::ports::free_port;
 use crate::satellite_httpd;
+use crate::servers::XmppServer;
 use crate::site::Site;
 
 /// 64 digits: then systemids are signed with SHA-256.
@@ -39,15 +40,25 @@ pub fn configured(database: &Database, push: &str, hurry: u32) -> (Site, SocketA
 fn configured_with(database: &Database, host: &str, push: &str, hurry: u32) -> (Site, SocketAddr) {
     let site = Site::initialised();
     let xmpp = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    configure(
+        &site,
+        (database, host),
+        &format!("[xmpp]\nlisten = [\"{xmpp}\"]\n"),
+        (push, hurry),
+    );
+    (site, xmpp)
+}
+
+/// Writes the configuration; `transport` is about how agents are reached, and begins with a key or a table.
+fn configure(site: &Site, (database, host): (&Database, &str), transport: &str, (push, hurry): (&str, u32)) {
     let (data, name, port) = (site.path("data"), &database.name, database.port);
     let pace = pace(hurry, push);
     let text = format!(
         "hostname = \"localhost\"\ndata_dir = {data:?}\ndeployment = \"satellite\"\n\
-         [postgres]\nhost = {host:?}\nport = {port}\nname = {name:?}\nuser = {OWNER:?}\n[xmpp]\nlisten = [\"{xmpp}\"]\n\
+         [postgres]\nhost = {host:?}\nport = {port}\nname = {name:?}\nuser = {OWNER:?}\n{transport}\
          [push]\n{pace}"
     );
     fs::write(site.config(), text).unwrap();
-    (site, xmpp)
 }
 
 impl BesideSatellite {
@@ -65,6 +76,24 @@ impl BesideSatellite {
         let database = Database::satellite();
         let host = database.socket.display().to_string();
         Self::on(database, &host, migrate, push, hurry)
+    }
+
+    /// Over this server of the site's, which is under the same authority as the Satellite.
+    pub fn over(site: Site, server: &dyn XmppServer, hurry: u32) -> Self {
+        let database = Database::satellite();
+        let address = server.address();
+        configure(
+            &site,
+            (&database, database.socket.to_str().unwrap()),
+            &format!("[upstream]\nserver = [\"{address}\"]\nca = {:?}\n", server.ca()),
+            (USUAL, hurry),
+        );
+        let text = fs::read_to_string(site.config()).unwrap();
+        fs::write(site.config(), format!("transport = \"client\"\n{text}")).unwrap();
+        let migrated = site.run(["migrate"]);
+        assert_eq!(migrated.code, Some(0), "{migrated:?}");
+        let log = Logged::start(&site);
+        Self::around((site, log), Arc::new(database), address, hurry)
     }
 
     /// On this database, which the dispatcher finds at this host.

@@ -61,6 +61,8 @@ mod measurements;
 #[cfg(feature = "dispatcher")]
 mod names;
 #[cfg(feature = "dispatcher")]
+mod over_servers;
+#[cfg(feature = "dispatcher")]
 #[path = "../store/postgres/ports.rs"]
 mod ports;
 #[cfg(feature = "dispatcher")]

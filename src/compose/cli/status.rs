@@ -6,7 +6,7 @@ use super::arguments::{PlainArgs, SystemArgs};
 use super::ask::{ask, settings};
 use super::error::CliError;
 use super::{Done, lists, output};
-use crate::compose::control::answers::{Answer, DatabaseState, RunningStatus, Status};
+use crate::compose::control::answers::{Answer, DatabaseState, RunningStatus, Status, UpstreamStatus};
 use crate::compose::control::explanation::Explained;
 use crate::compose::control::requests::Request;
 use crate::compose::time::Time;
@@ -53,7 +53,10 @@ fn running_rows(running: &RunningStatus) -> Vec<(&'static str, String)> {
             "dispatcher",
             format!("running since {since}, process {pid}, start {incarnation}"),
         ),
-        ("agents connect to", running.xmpp.join(", ")),
+        match &running.upstream {
+            Some(upstream) => ("agents are reached through", through(upstream)),
+            None => ("agents connect to", running.xmpp.join(", ")),
+        },
         (
             "agents register at",
             match running.registration.is_empty() {
@@ -63,12 +66,30 @@ fn running_rows(running: &RunningStatus) -> Vec<(&'static str, String)> {
         ),
         (
             "certificate",
-            format!("expires {}", running.certificate_expires.local()),
+            match running.certificate_expires {
+                Some(expires) => format!("expires {}", expires.local()),
+                None => "that of the XMPP server".to_owned(),
+            },
         ),
         ("database", database(running)),
         ("connections", format!("{connections}, {logging_in} logging in")),
         ("looks through all systems every", format_duration(interval)),
     ]
+}
+
+fn through(upstream: &UpstreamStatus) -> String {
+    let UpstreamStatus {
+        server,
+        jid,
+        error,
+        registered,
+        available,
+    } = upstream;
+    match (jid, error) {
+        (Some(jid), _) => format!("{server}, as {jid}; {available} of {registered} registered agents are there"),
+        (None, Some(error)) => format!("{server}, but not now: {error}; tried again"),
+        (None, None) => format!("{server}, being connected to"),
+    }
 }
 
 fn database(running: &RunningStatus) -> String {

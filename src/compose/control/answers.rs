@@ -87,8 +87,11 @@ pub struct RunningStatus {
     pub connections: usize,
     /// Those that have not logged in.
     pub logging_in: usize,
-    /// The end of the certificate in use.
-    pub certificate_expires: Time,
+    /// The end of the certificate in use; `null` where agents connect to another server.
+    pub certificate_expires: Option<Time>,
+    /// The site's own XMPP server, where agents are reached through one.
+    #[serde(default)]
+    pub upstream: Option<UpstreamStatus>,
     /// How the database is.
     pub database: DatabaseState,
     /// What is wrong with it, if anything is.
@@ -96,6 +99,21 @@ pub struct RunningStatus {
     pub database_error: Option<String>,
     /// Requests are sent within so many milliseconds of what the poller cannot be told: `push.reconcile_interval`.
     pub reconcile_interval_ms: u64,
+}
+
+/// The login to the site's own XMPP server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamStatus {
+    /// The server's domain.
+    pub server: String,
+    /// The JID of the dispatcher, while it is logged in.
+    pub jid: Option<String>,
+    /// Why it is not, if that is known.
+    pub error: Option<String>,
+    /// Registered agents, as they were read last.
+    pub registered: usize,
+    /// Those of them whose presence is there.
+    pub available: usize,
 }
 
 /// A new system, with all that its client needs.

@@ -16,13 +16,15 @@ use crate::actors::router::Router;
 use crate::actors::session::{Complaints, SessionParts, Sessions};
 use crate::actors::supervision::{ChildSpec, GaveUp, Intensity, LiveAddr, Policy, Supervisor};
 use crate::actors::tls_supervisor::{Roster, TlsParts, TlsSupervisor};
+use crate::actors::upstream::{Upstream, UpstreamParts};
 use crate::compose::control::server::ControlServer;
 use crate::domain::push::policy::{Authority, Policy as PushPolicy};
 use crate::ports::clock::{Clock, Entropy};
 use crate::ports::service::Service;
 use crate::ports::store::Store;
 use crate::ports::tls::Certificates;
-use crate::ports::transport::{HANDSHAKE_TURNS, Listener};
+use crate::ports::transport::{Dialer, HANDSHAKE_TURNS, Listener};
+use crate::ports::upstream::UpstreamAccounts;
 use crate::ports::vault::Vault;
 use crate::protocol::stream::server::ServerConfig;
 use crate::settings::dispatcher::{DispatcherSettings, PushSettings};
@@ -33,6 +35,9 @@ const INTENSITY: Intensity = Intensity {
     window: Duration::from_secs(60),
 };
 
+/// Longest time without a word from the site's own server, which is asked for one before.
+const UPSTREAM_SILENCE: Duration = Duration::from_secs(80);
+
 /// Addresses that stay, whichever generation is behind them.
 #[derive(Clone)]
 pub struct Addresses {
@@ -42,6 +47,8 @@ pub struct Addresses {
     pub router: LiveAddr<Router>,
     /// Who owns TLS.
     pub tls: LiveAddr<TlsSupervisor>,
+    /// Who is logged in to the site's own server; vacant where agents connect to us.
+    pub upstream: LiveAddr<Upstream>,
 }
 
 impl Addresses {
@@ -51,6 +58,7 @@ impl Addresses {
             poller: LiveAddr::vacant(),
             router: LiveAddr::vacant(),
             tls: LiveAddr::vacant(),
+            upstream: LiveAddr::vacant(),
         }
     }
 }
@@ -66,7 +74,9 @@ pub struct Adapters {
     /// Keeps passwords, if agents may log in by digest.
     pub vault: Option<Arc<dyn Vault>>,
     /// The certificates in use.
-    pub certificates: Arc<dyn Certificates>,
+    pub certificates: Option<Arc<dyn Certificates>>,
+    /// The site's own server, and the account there, where agents are reached through it.
+    pub upstream: Option<(Arc<dyn Dialer>, Arc<dyn UpstreamAccounts>)>,
     /// Where agents connect.
     pub xmpp: Vec<Arc<dyn Listener>>,
     /// The sessions.
@@ -135,20 +145,20 @@ pub fn start(
     let main = Arbiter::current();
     let push = threads.push.handle();
     let (registration, who_registers) = services.registration;
-    let specs = vec![
+    let sessions = sessions(settings.push.existing_drift_max, &adapters, addresses, threads);
+    let upstream = adapters.upstream.clone();
+    let upstream = upstream.map(|server| self::upstream(server, &adapters, &sessions, addresses, main.clone()));
+    let mut specs = vec![
         router(addresses, push.clone()),
         poller(settings, &adapters, addresses, push),
-        tls_supervisor(
-            settings.push.existing_drift_max,
-            adapters,
-            addresses,
-            threads,
-            main.clone(),
-        ),
+        tls_supervisor(adapters, sessions, addresses, main.clone()),
+    ];
+    specs.extend(upstream);
+    specs.extend([
         endpoint(registration, who_registers, main.clone()),
         endpoint("control", Arc::new(services.control), main.clone()),
         endpoint("housekeeping", Arc::new(services.housekeeping), main),
-    ];
+    ]);
     let (give_up, gave_up) = oneshot::channel();
     (Supervisor::new(specs, INTENSITY, give_up).start(), gave_up)
 }
@@ -193,37 +203,40 @@ fn policy(push: &PushSettings, authority: Authority) -> PushPolicy {
     }
 }
 
-fn tls_supervisor(
+fn sessions(
     existing_drift_max: Option<Duration>,
-    adapters: Adapters,
+    adapters: &Adapters,
     addresses: &Addresses,
     threads: &Threads,
-    arbiter: ArbiterHandle,
-) -> ChildSpec {
-    let config = adapters.streams;
-    let session = SessionParts {
+) -> Sessions {
+    let config = adapters.streams.clone();
+    let parts = SessionParts {
         dispatcher: format!("{}/{}", config.dispatcher, config.dispatcher_resource).into(),
         config: Arc::new(config),
         accounts: Arc::clone(&adapters.store) as _,
-        vault: adapters.vault,
+        vault: adapters.vault.clone(),
         existing_drift_max,
-        registrations: adapters.store as _,
-        clock: adapters.clock,
-        entropy: adapters.entropy,
+        registrations: Arc::clone(&adapters.store) as _,
+        clock: Arc::clone(&adapters.clock),
+        entropy: Arc::clone(&adapters.entropy),
         router: addresses.router.clone(),
         poller: addresses.poller.recipient(),
         handshakes: Arc::new(Semaphore::new(HANDSHAKE_TURNS)),
         derivations: Arc::new(Semaphore::new(cores())),
         complaints: Complaints::default(),
     };
+    Sessions {
+        parts: Arc::new(parts),
+        roster: Arc::clone(&adapters.roster),
+        arbiters: threads.sessions.iter().map(Arbiter::handle).collect(),
+    }
+}
+
+fn tls_supervisor(adapters: Adapters, sessions: Sessions, addresses: &Addresses, arbiter: ArbiterHandle) -> ChildSpec {
     let parts = TlsParts {
-        certificates: Some(adapters.certificates),
+        certificates: adapters.certificates,
         listeners: adapters.xmpp,
-        sessions: Sessions {
-            parts: Arc::new(session),
-            roster: adapters.roster,
-            arbiters: threads.sessions.iter().map(Arbiter::handle).collect(),
-        },
+        sessions,
     };
     let factory = move |guard| TlsSupervisor::new(parts.clone(), guard);
     ChildSpec::new(
@@ -231,6 +244,30 @@ fn tls_supervisor(
         Policy::Permanent,
         arbiter,
         addresses.tls.clone(),
+        factory,
+    )
+}
+
+fn upstream(
+    (dialer, accounts): (Arc<dyn Dialer>, Arc<dyn UpstreamAccounts>),
+    adapters: &Adapters,
+    sessions: &Sessions,
+    addresses: &Addresses,
+    arbiter: ArbiterHandle,
+) -> ChildSpec {
+    let parts = UpstreamParts {
+        dialer,
+        accounts,
+        sessions: sessions.clone(),
+        silence_timeout: UPSTREAM_SILENCE,
+        entropy: Arc::clone(&adapters.entropy),
+    };
+    let factory = move |guard| Upstream::new(parts.clone(), guard);
+    ChildSpec::new(
+        "upstream",
+        Policy::Permanent,
+        arbiter,
+        addresses.upstream.clone(),
         factory,
     )
 }

@@ -13,12 +13,13 @@ use super::database_watch::DatabaseWatch;
 use super::dispatcher_row::DispatcherRowKeeper;
 use super::housekeeping::Housekeeping;
 use super::live::Live;
-use super::{ServeError, all_server_files, authority_files, decoy, passwords, sockets};
+use super::{ServeError, all_server_files, authority_files, decoy, passwords, sockets, upstream_dialer};
 use crate::actors::supervision::{GaveUp, Supervisor};
 use crate::actors::tls_supervisor::Roster;
 use crate::compose::control::desk::{Desk, Site};
 use crate::compose::control::server::ControlServer;
 use crate::domain::admission::AdmissionLimits;
+use crate::domain::time::Timestamp;
 use crate::host::clock::{OsEntropy, SystemClock};
 use crate::net::ca::RenewedTls;
 use crate::net::control::ControlListener;
@@ -27,12 +28,13 @@ use crate::net::registration::{Registrar, RegistrationEndpoint};
 use crate::net::tls::ServerTls;
 use crate::ports::clock::Clock;
 use crate::ports::service::Service;
-use crate::ports::transport::{HANDSHAKE_TURNS, Listener};
+use crate::ports::transport::{Dialer, HANDSHAKE_TURNS, Listener};
 use crate::ports::vault::Vault;
 use crate::protocol::stream::server::ServerConfig;
 use crate::settings::database::Deployment;
 use crate::settings::dispatcher::DispatcherSettings;
 use crate::settings::names::XMPP_PORT;
+use crate::settings::upstream::Transport;
 use crate::store::postgres::PostgresStore;
 
 /// Descriptors for files, the database, the registration endpoint and the control socket.
@@ -40,8 +42,10 @@ const DESCRIPTORS_RESERVED: usize = 1_200;
 
 /// Everything that can fail to start, in the order in which it is looked at.
 pub struct Ground {
-    /// The certificates.
-    pub tls: Arc<ServerTls>,
+    /// The certificates; none, where agents connect to another server.
+    pub tls: Option<Arc<ServerTls>>,
+    /// The way to that server.
+    upstream: Option<Arc<dyn Dialer>>,
     database: Database,
     row: Option<DispatcherRowKeeper>,
     /// Where agents connect.
@@ -62,17 +66,19 @@ impl Ground {
     /// [`ServeError`].
     pub async fn prepare(settings: &DispatcherSettings) -> Result<Self, ServeError> {
         let now = SystemClock.now();
-        let tls = ServerTls::load_all(all_server_files(settings), now).map_err(|error| match settings.deployment {
-            Deployment::Standalone => error.into(),
-            // `init` makes nothing for a Satellite.
-            Deployment::Satellite => ServeError::Tls(error),
-        });
-        let tls = Arc::new(tls?);
+        let (tls, upstream) = match settings.transport {
+            Transport::Embedded => (Some(server_tls(settings, now)?), None),
+            Transport::Client => (None, Some(Arc::new(upstream_dialer(settings)?) as _)),
+        };
         let database = Database::open(settings).await?;
         let limits = limits(settings)?;
-        let xmpp = sockets::listen(&settings.xmpp.listen, &tls)?;
+        let listen = |addresses| match &tls {
+            Some(tls) => sockets::listen(addresses, tls),
+            None => Ok(Vec::new()),
+        };
+        let xmpp = listen(&settings.xmpp.listen)?;
         let registration = match settings.deployment {
-            Deployment::Standalone => sockets::listen(&settings.registration.listen, &tls)?,
+            Deployment::Standalone => listen(&settings.registration.listen)?,
             Deployment::Satellite => Vec::new(),
         };
         let control = ControlListener::bind(&settings.control_socket)?;
@@ -88,6 +94,7 @@ impl Ground {
             vault: passwords::vault(settings)?,
             limits,
             tls,
+            upstream,
             database,
             row,
             xmpp,
@@ -140,11 +147,11 @@ impl Ground {
             store: self.database.store,
             clock,
             entropy,
-            certificates: Arc::new(RenewedTls::new(
-                authority_files(settings),
-                all_server_files(settings),
-                self.tls,
-            )),
+            certificates: self.tls.map(|tls| {
+                let (authority, files) = (authority_files(settings), all_server_files(settings));
+                Arc::new(RenewedTls::new(authority, files, tls)) as _
+            }),
+            upstream: self.upstream.zip(self.database.satellite.map(|store| store as _)),
             xmpp: self.xmpp,
             roster,
             streams: self.streams,
@@ -163,7 +170,8 @@ impl Ground {
             reconcile_interval: settings.push.reconcile_interval,
             database_deleted: Arc::clone(&self.database.deleted),
             roster: Arc::clone(roster),
-            certificates: Arc::clone(&self.tls) as _,
+            certificates: self.tls.clone().map(|tls| tls as _),
+            upstream: self.upstream.is_some().then(|| addresses.upstream.clone()),
             poller: addresses.poller.clone(),
             router: addresses.router.clone(),
             #[cfg(debug_assertions)]
@@ -203,6 +211,15 @@ impl Ground {
 
 fn dispatcher_jid(streams: &ServerConfig) -> String {
     format!("{}/{}", streams.dispatcher, streams.dispatcher_resource)
+}
+
+fn server_tls(settings: &DispatcherSettings, now: Timestamp) -> Result<Arc<ServerTls>, ServeError> {
+    let tls = ServerTls::load_all(all_server_files(settings), now).map_err(|error| match settings.deployment {
+        Deployment::Standalone => error.into(),
+        // `init` makes nothing for a Satellite.
+        Deployment::Satellite => ServeError::Tls(error),
+    });
+    Ok(Arc::new(tls?))
 }
 
 /// After the incarnation, so that whoever reads of this dispatcher finds it begun.

@@ -13,7 +13,8 @@ use crate::actors::poller::messages::{DescribeSystems, LookAt, PingSystem};
 use crate::actors::router::{DescribeRivals, EndAccountSessions, Rival, Router};
 use crate::actors::supervision::LiveAddr;
 use crate::actors::tls_supervisor::Roster;
-use crate::compose::control::answers::{DatabaseState, RunningStatus};
+use crate::actors::upstream::{DescribeUpstream, LoginReport, Upstream};
+use crate::compose::control::answers::{DatabaseState, RunningStatus, UpstreamStatus};
 use crate::compose::control::desk::RunningDispatcher;
 use crate::compose::control::explanation::{RivalView, RivalsView};
 use crate::domain::ids::SystemId;
@@ -47,7 +48,9 @@ pub struct Live {
     /// The sessions.
     pub roster: Arc<Roster>,
     /// The certificates in use.
-    pub certificates: Arc<dyn Certificates>,
+    pub certificates: Option<Arc<dyn Certificates>>,
+    /// Who is logged in to the site's own server, if agents are reached through one.
+    pub upstream: Option<LiveAddr<Upstream>>,
     /// Who pushes.
     pub poller: LiveAddr<Poller>,
     /// Who knows the sessions.
@@ -73,6 +76,23 @@ impl Live {
             false => (DatabaseState::Ok, None),
         }
     }
+
+    async fn upstream(&self) -> Option<UpstreamStatus> {
+        let asked = self.upstream.as_ref()?.send(DescribeUpstream);
+        let report = timeout(ACTOR_TIMEOUT, asked).await.ok()?.ok()?;
+        let (jid, error) = match report.login {
+            LoginReport::Connecting => (None, None),
+            LoginReport::LoggedIn { jid } => (Some(jid), None),
+            LoginReport::Down { reason } => (None, Some(reason)),
+        };
+        Some(UpstreamStatus {
+            server: report.server,
+            jid,
+            error,
+            registered: report.registrations,
+            available: report.available,
+        })
+    }
 }
 
 #[async_trait]
@@ -91,7 +111,8 @@ impl RunningDispatcher for Live {
             logging_in,
             database,
             database_error,
-            certificate_expires: self.certificates.in_use().not_after.into(),
+            certificate_expires: self.certificates.as_ref().map(|tls| tls.in_use().not_after.into()),
+            upstream: self.upstream().await,
             reconcile_interval_ms: u64::try_from(self.reconcile_interval.as_millis()).unwrap_or(u64::MAX),
         }
     }

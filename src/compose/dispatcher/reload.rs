@@ -24,8 +24,8 @@ pub struct Reloading {
     pub loaded: Loaded<DispatcherSettings>,
     /// The logs.
     pub logging: Logging,
-    /// The certificates in use.
-    pub certificates: std::sync::Arc<ServerTls>,
+    /// The certificates in use, if there are any.
+    pub certificates: Option<std::sync::Arc<ServerTls>>,
     /// Who owns TLS.
     pub tls: LiveAddr<TlsSupervisor>,
 }
@@ -72,7 +72,9 @@ impl Reloading {
             tracing::warn!(event = "setting_questioned", warning = %warning);
         }
         self.logging.set_level(newer.settings.log.level);
-        let files = newer.settings.tls;
-        self.certificates.use_files(files.certificate, files.key);
+        if let Some(certificates) = &self.certificates {
+            let files = newer.settings.tls;
+            certificates.use_files(files.certificate, files.key);
+        }
     }
 }

@@ -61,7 +61,7 @@ pub async fn run(start: Start) -> Result<(), ServeError> {
     for exposure in exposures(&start.loaded) {
         tracing::warn!(event = "secret_exposed", exposure = %exposure);
     }
-    let (xmpp, certificates) = (local_addresses(&ground.xmpp), Arc::clone(&ground.tls));
+    let (xmpp, certificates) = (local_addresses(&ground.xmpp), ground.tls.clone());
     threads.beside_poller(look_after_changes(ground.changes(), addresses.clone()));
     if let Some(watch) = ground.take_watch() {
         actix_rt::spawn(tell_replaced(watch, events.clone()));

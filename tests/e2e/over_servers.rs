@@ -1,0 +1,226 @@
+//! The dispatcher as a client of the site's own XMPP server.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::beside_satellite::BesideSatellite;
+use crate::deployment::{Deployment, HURRY};
+use crate::existing::{Event, ExistingAgent, Identity};
+use crate::existing_agents::{answered, pushable, wait_until};
+use crate::servers::{Ejabberd, Jabberd2, Prosody, XmppServer};
+use crate::site::Site;
+
+/// The site's server and the dispatcher that is logged in to it; the server is ended last.
+struct Over<S> {
+    beside: BesideSatellite,
+    server: S,
+}
+
+impl<S: XmppServer> Over<S> {
+    fn start(start: impl FnOnce(Option<&Path>, &str) -> S) -> Self {
+        let mut over = Self::without_login(start, |_| ());
+        over.is_logged_in();
+        over
+    }
+
+    /// A dispatcher that may not be able to log in, once this was done to the server.
+    fn without_login(start: impl FnOnce(Option<&Path>, &str) -> S, prepare: impl FnOnce(&mut S)) -> Self {
+        let site = Site::initialised();
+        let mut server = start(Some(&site.path("data/tls")), "localhost");
+        prepare(&mut server);
+        Self {
+            beside: BesideSatellite::over(site, &server, HURRY),
+            server,
+        }
+    }
+
+    fn is_logged_in(&mut self) {
+        self.beside.log.wait_for("upstream_logged_in", "");
+    }
+
+    /// Why the dispatcher is not logged in, in the log and in `status`.
+    fn is_lost_because(&mut self, words: &str) {
+        self.beside.log.wait_for("upstream_lost", words);
+        let upstream = self.status();
+        let error = upstream["error"].as_str().unwrap_or_default();
+        // It may be trying again just now.
+        assert!(
+            upstream["jid"].is_null() && (error.contains(words) || error.is_empty()),
+            "{upstream}"
+        );
+    }
+
+    fn status(&self) -> Value {
+        self.beside.site.run(["status", "--json"]).json()["running"]["upstream"].clone()
+    }
+
+    /// An account that the administrator makes, for peers whom the server does not let make one.
+    fn add(&self, name: &str, has_account: bool) -> Identity {
+        let identity = self.beside.add(name);
+        if has_account {
+            let credentials = identity.credentials.lock().unwrap().clone();
+            self.server.add_account(&credentials.username, &credentials.password);
+        }
+        identity
+    }
+
+    fn shown(&self, state: &str) {
+        wait_until(state, || self.beside.state("client") == state);
+    }
+
+    fn is_pushed(&self, agent: &mut ExistingAgent) {
+        let action = self.beside.schedule(&["client"]);
+        agent.wait_for(answered);
+        wait_until("it is completed", || self.beside.is_completed(action));
+    }
+
+    /// The system is woken for an action, carries it out, and is shown as it is.
+    fn pushes(&mut self, has_account: bool) {
+        let identity = self.add("client", has_account);
+        let mut agent = pushable(&mut self.beside, identity);
+        self.shown("online");
+        self.is_pushed(&mut agent);
+        agent.interrupt();
+        self.shown("offline");
+    }
+}
+
+#[test]
+fn existing_agent_is_pushed_over_jabberd2() {
+    let mut over = Over::start(Jabberd2::start_under);
+
+    over.pushes(false);
+
+    let shown = over.beside.site.run(["status"]);
+    assert!(
+        shown
+            .out
+            .contains("localhost, as rhn-dispatcher-sat@localhost/superclient; 0 of 1 registered"),
+        "{shown:?}"
+    );
+}
+
+/// A real `osad` makes its account, is woken for an action, and reports its run.
+fn new_agent_is_pushed<S: XmppServer>(start: impl FnOnce(Option<&Path>, &str) -> S) {
+    let mut over = Over::start(start);
+    let home = over.beside.new_home("client");
+    let agent = home.start();
+    over.beside.log.wait_for("step_recorded", "Online(true)");
+    over.shown("online");
+    wait_until("its first check has ended", || home.runs().contains("finished"));
+
+    let runs = home.runs().matches("finished").count();
+    over.beside.schedule(&["client"]);
+    wait_until("it runs its check", || home.runs().matches("finished").count() > runs);
+    over.beside.log.wait_for("step_recorded", "Finished");
+
+    drop(agent);
+    over.shown("offline");
+}
+
+#[test]
+fn new_agent_is_pushed_over_jabberd2() {
+    new_agent_is_pushed(Jabberd2::start_under);
+}
+
+#[test]
+fn new_agent_is_pushed_over_ejabberd() {
+    new_agent_is_pushed(Ejabberd::start_under);
+}
+
+#[test]
+fn new_agent_is_pushed_over_prosody() {
+    new_agent_is_pushed(Prosody::start_under);
+}
+
+/// The dispatcher makes its account there; an existing agent does not know how this server says that its own is unknown.
+#[test]
+fn existing_agent_with_an_account_is_pushed_over_prosody() {
+    Over::start(Prosody::start_under).pushes(true);
+}
+
+/// ejabberd leaves the type `normal` out of the messages that it hands on, and existing agents want the word.
+#[test]
+fn existing_agent_over_ejabberd_is_seen_and_cannot_be_pushed() {
+    let mut over = Over::start(Ejabberd::start_under);
+    let identity = over.add("client", true);
+    let mut agent = pushable(&mut over.beside, identity);
+    over.shown("online");
+
+    over.beside.schedule(&["client"]);
+    over.beside.log.wait_for("step_recorded", "Sent");
+    agent.wait_for(|event| *event == Event::Ignored);
+
+    assert_eq!(agent.count(answered), 0);
+}
+
+#[test]
+fn server_that_is_killed_and_comes_back_costs_nothing_that_is_due() {
+    let mut over = Over::start(Jabberd2::start_under);
+    let identity = over.add("client", false);
+    let mut agent = pushable(&mut over.beside, identity);
+    over.shown("online");
+
+    over.server.kill();
+    over.is_lost_because("");
+    over.shown("offline");
+    let meanwhile = over.beside.schedule(&["client"]);
+    over.server.launch();
+    over.is_logged_in();
+
+    wait_until("it is completed", || over.beside.is_completed(meanwhile));
+    over.shown("online");
+    over.is_pushed(&mut agent);
+}
+
+#[test]
+fn store_that_is_lost_is_filled_again() {
+    let mut over = Over::start(Jabberd2::start_under);
+    let identity = over.add("client", false);
+    let mut agent = pushable(&mut over.beside, identity);
+
+    over.server.stop();
+    over.server.delete_store();
+    over.server.launch();
+    over.is_logged_in();
+
+    agent.wait_for(|event| *event == Event::Available);
+    over.shown("online");
+    over.is_pushed(&mut agent);
+}
+
+#[test]
+fn account_that_somebody_else_has_is_replaced_by_another_once() {
+    let taken = |server: &mut Jabberd2| server.add_account("rhn-dispatcher-sat", "another");
+    let mut over = Over::without_login(Jabberd2::start_under, taken);
+
+    over.beside.log.wait_for("upstream_account_taken", "rhn-dispatcher-sat");
+    over.is_logged_in();
+
+    let jid = over.status()["jid"].as_str().unwrap().to_owned();
+    assert!(jid.starts_with("rhn-dispatcher-sat-"), "{jid}");
+    let told = over.beside.database.query("SELECT jabber_id FROM rhnPushDispatcher");
+    assert_eq!(told, jid);
+}
+
+#[test]
+fn certificate_that_does_not_fit_is_named() {
+    let wrong_name = |server: &mut Jabberd2| {
+        server.stop();
+        server.issue("other.example", 0);
+        server.launch();
+    };
+    let mut over = Over::without_login(Jabberd2::start_under, wrong_name);
+    over.is_lost_because("other.example");
+
+    over.server.stop();
+    over.server.issue("localhost", 4_000);
+    over.server.launch();
+    over.is_lost_because("expired");
+
+    over.server.stop();
+    over.server.issue("localhost", 0);
+    over.server.launch();
+    over.is_logged_in();
+}
