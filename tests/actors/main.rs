@@ -29,4 +29,6 @@ mod tls;
 #[cfg(feature = "dispatcher")]
 mod tls_names;
 #[cfg(feature = "dispatcher")]
+mod upstream;
+#[cfg(feature = "dispatcher")]
 mod upstream_dialer;

@@ -23,16 +23,16 @@ pub struct UpstreamReport {
 /// How far the login has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginReport {
-    /// On its way.
+    /// On its way for the first time.
     Connecting,
     /// Logged in under this full JID.
     LoggedIn {
         /// The JID.
         jid: String,
     },
-    /// Not logged in; it is tried again.
+    /// Not logged in any more, or not yet; it is tried again.
     Down {
-        /// Why.
+        /// What went wrong last.
         reason: String,
     },
 }

@@ -115,7 +115,6 @@ impl Upstream {
     }
 
     fn dial(&mut self, ctx: &mut Context<Self>) {
-        self.login = LoginReport::Connecting;
         let dialed = tokio::time::timeout(DIAL_TIMEOUT, self.parts.dialer.dial());
         let handle = ctx.spawn(dialed.into_actor(self).map(|dialed, upstream, ctx| match dialed {
             Ok(dialed) => upstream.handle_dialed(dialed, ctx),

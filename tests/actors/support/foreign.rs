@@ -44,11 +44,16 @@ impl ForeignServer {
         (Self(Mutex::new(queue)), Arc::new(ForeignDialer(sender)))
     }
 
-    /// The next connection, logged in, with these items in its roster; and what it said after that, up to the announcement.
-    pub async fn accept(&self, roster: &str) -> (TestClient, String) {
+    /// The next connection.
+    pub async fn next(&self) -> TestClient {
         let next = async { self.0.lock().await.recv().await };
         let stream = tokio::time::timeout(Duration::from_secs(600), next).await;
-        let mut agent = TestClient::new(stream.expect("it connects").expect("the dialer lives"));
+        TestClient::new(stream.expect("it connects").expect("the dialer lives"))
+    }
+
+    /// The next connection, logged in, with these items in its roster; and what it said after that, up to the announcement.
+    pub async fn accept(&self, roster: &str) -> (TestClient, String) {
+        let mut agent = self.next().await;
         agent.hear("version='1.0'>").await;
         agent.say(HEADER).await;
         let tls = "urn:ietf:params:xml:ns:xmpp-tls";
