@@ -89,6 +89,7 @@ impl BesideSatellite {
             (USUAL, hurry),
         );
         let text = fs::read_to_string(site.config()).unwrap();
+        let text = text.replace("hostname = \"localhost\"", &format!("hostname = {:?}", server.domain()));
         fs::write(site.config(), format!("transport = \"client\"\n{text}")).unwrap();
         let migrated = site.run(["migrate"]);
         assert_eq!(migrated.code, Some(0), "{migrated:?}");

@@ -1,13 +1,16 @@
 //! The dispatcher as a client of the site's own XMPP server.
 
+use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
+use crate::agents::Logged;
 use crate::beside_satellite::BesideSatellite;
 use crate::deployment::{Deployment, HURRY};
 use crate::existing::{Event, ExistingAgent, Identity};
 use crate::existing_agents::{answered, pushable, wait_until};
+use crate::satellite_httpd;
 use crate::servers::{Ejabberd, Jabberd2, Prosody, XmppServer};
 use crate::site::Site;
 
@@ -20,6 +23,14 @@ struct Over<S> {
 impl<S: XmppServer> Over<S> {
     fn start(start: impl FnOnce(Option<&Path>, &str) -> S) -> Self {
         let mut over = Self::without_login(start, |_| ());
+        over.is_logged_in();
+        over
+    }
+
+    /// The same over this server.
+    fn on(site: Site, server: S) -> Self {
+        let beside = BesideSatellite::over(site, &server, HURRY);
+        let mut over = Self { beside, server };
         over.is_logged_in();
         over
     }
@@ -78,6 +89,10 @@ impl<S: XmppServer> Over<S> {
     /// The system is woken for an action, carries it out, and is shown as it is.
     fn pushes(&mut self, has_account: bool) {
         let identity = self.add("client", has_account);
+        self.pushes_as(identity);
+    }
+
+    fn pushes_as(&mut self, identity: Identity) {
         let mut agent = pushable(&mut self.beside, identity);
         self.shown("online");
         self.is_pushed(&mut agent);
@@ -99,6 +114,26 @@ fn existing_agent_is_pushed_over_jabberd2() {
             .contains("localhost, as rhn-dispatcher-sat@localhost/superclient; 0 of 1 registered"),
         "{shown:?}"
     );
+}
+
+/// It is logged in to the jabberd of its Proxy, which speaks to the Satellite's by dialback.
+#[test]
+fn existing_agent_behind_a_proxy_is_pushed() {
+    let site = Site::initialised();
+    let domains = ["satellite.example", "proxy.example"];
+    let [satellite, proxy] = Jabberd2::start_joined(&site.path("data/tls"), domains);
+    let mut over = Over::on(site, satellite);
+    let https = satellite_httpd::serve_as(&over.beside.database, &proxy.tls(), domains[1], domains[0]);
+
+    let identity = Identity {
+        host: domains[1].into(),
+        xmpp: proxy.address(),
+        https,
+        ca: proxy.ca(),
+        ..over.beside.add("client")
+    };
+
+    over.pushes_as(identity);
 }
 
 /// A real `osad` makes its account, is woken for an action, and reports its run.
@@ -223,4 +258,34 @@ fn certificate_that_does_not_fit_is_named() {
     over.server.issue("localhost", 0);
     over.server.launch();
     over.is_logged_in();
+}
+
+/// docs/migration.md: from the site's jabberd to the embedded server, and back, with one agent that is not touched.
+#[test]
+fn transport_changes_with_a_restart_and_loses_nothing() {
+    let mut over = Over::start(Jabberd2::start_under);
+    let identity = over.add("client", false);
+    let mut agent = pushable(&mut over.beside, identity);
+    let over_jabberd = fs::read_to_string(over.beside.site.config()).unwrap();
+    let listen = format!("[xmpp]\nlisten = [\"{}\"]\n[upstream]", over.server.address());
+    let embedded = over_jabberd
+        .replace("\"client\"", "\"embedded\"")
+        .replace("[upstream]", &listen);
+
+    over.beside.log.process.kill();
+    over.server.stop();
+    let meanwhile = over.beside.schedule(&["client"]);
+    fs::write(over.beside.site.config(), embedded).unwrap();
+    over.beside.log = Logged::start(&over.beside.site);
+    wait_until("it is completed", || over.beside.is_completed(meanwhile));
+    over.is_pushed(&mut agent);
+
+    over.beside.log.process.kill();
+    let meanwhile = over.beside.schedule(&["client"]);
+    over.server.launch();
+    fs::write(over.beside.site.config(), over_jabberd).unwrap();
+    over.beside.log = Logged::start(&over.beside.site);
+    over.is_logged_in();
+    wait_until("it is completed", || over.beside.is_completed(meanwhile));
+    over.is_pushed(&mut agent);
 }
