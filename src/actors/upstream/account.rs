@@ -75,7 +75,10 @@ impl Upstream {
                  rhnPushDispatcher, or let it register accounts"
             ),
             ending if ending.is_conflict() => {
-                format!("another program logged in as {account}: stop the other dispatcher, two cannot use one account")
+                format!(
+                    "another program logged in as {account}, or the account was removed: stop the other dispatcher, two \
+                     cannot use one account"
+                )
             }
             ending => ending.to_string(),
         }

@@ -164,13 +164,12 @@ impl Upstream {
     /// Says why, and tries again later.
     fn come_back(&mut self, reason: String, logged_in: Option<Duration>, ctx: &mut Context<Self>) {
         let wait = self.reconnect.next_wait(logged_in, u32::from_ne_bytes(self.random()));
-        let server = self.parts.dialer.domain();
-        tracing::warn!(
-            event = "upstream_lost",
-            server,
-            reason,
-            attempt = self.reconnect.failures()
-        );
+        let (server, attempt) = (self.parts.dialer.domain(), self.reconnect.failures());
+        if matches!(&self.login, LoginReport::Down { reason: before } if *before == reason) {
+            tracing::debug!(event = "upstream_still_lost", server, reason, attempt);
+        } else {
+            tracing::warn!(event = "upstream_lost", server, reason, attempt);
+        }
         self.login = LoginReport::Down { reason };
         self.wait(wait, ctx);
     }
