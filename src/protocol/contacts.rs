@@ -211,7 +211,10 @@ impl Contacts {
             let Some(contact) = self.contacts.get_mut(&jid) else {
                 continue;
             };
-            contact.duties[duty as usize] = false;
+            if !std::mem::take(&mut contact.duties[duty as usize]) {
+                // It went before its turn.
+                continue;
+            }
             match duty {
                 Duty::Approve => return Some(presence("subscribed", &jid)),
                 Duty::Subscribe if contact.is_registered && !contact.subscription.is_to() => {
@@ -255,12 +258,19 @@ impl Contacts {
         self.contacts.get(account).is_some_and(|contact| contact.is_registered)
     }
 
-    /// Lets a registered client see us, and asks to see it, whatever was asked before: it may have lost that.
+    /// Lets a registered client see us, and asks to see it, whatever was asked before: it may have lost that. It is there,
+    /// so it goes before all those who may not be.
     fn accept(&mut self, account: &str) {
-        self.queue(Duty::Approve, account);
-        if !self.contact(account).subscription.is_to() {
-            self.queue(Duty::Subscribe, account);
+        let contact = self.contact(account);
+        if std::mem::replace(&mut contact.duties[Duty::Approve as usize], true) {
+            return;
         }
+        let is_seen = contact.subscription.is_to();
+        contact.duties[Duty::Subscribe as usize] |= !is_seen;
+        if !is_seen {
+            self.duties.push_front((Duty::Subscribe, account.into()));
+        }
+        self.duties.push_front((Duty::Approve, account.into()));
     }
 
     /// Once each at a time, so that the queue is no longer than the table.

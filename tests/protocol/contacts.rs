@@ -201,10 +201,27 @@ fn client_that_registers_late_is_known_a_second_later() {
 
     assert_eq!(known, [available(B)]);
     let asked_back = [
-        presence("subscribe", "osad-b@sat.test"),
         presence("subscribed", "osad-b@sat.test"),
+        presence("subscribe", "osad-b@sat.test"),
     ];
     assert_eq!(scene.sent(), asked_back);
+}
+
+#[test]
+fn client_that_asks_goes_before_those_who_may_not_be_there() {
+    let mut scene = Scene::with_roster(&[]);
+    scene.read(&[A, B, "osad-c@sat.test/osad"]);
+
+    scene.hear("<presence from='osad-b@sat.test' type='subscribe'/>");
+
+    let sent = scene.sent();
+    let first = [
+        own_presence(),
+        presence("subscribed", "osad-b@sat.test"),
+        presence("subscribe", "osad-b@sat.test"),
+    ];
+    assert_eq!(sent[..3], first);
+    assert_eq!(sent.len(), 5, "each once: {sent:?}");
 }
 
 #[test]
