@@ -138,17 +138,7 @@ impl Contacts {
             Some("subscribe") if self.is_registered(bare(&from)) => self.accept(bare(&from)),
             Some("subscribe") => self.hold(&from, Held::Subscribe, now),
             Some("unavailable" | "error") => self.outputs.push_back(ContactOutput::Unavailable(from)),
-            Some("unsubscribed") => {
-                let contact = self.contact(bare(&from));
-                contact.is_asked = false;
-                contact.subscription = match contact.subscription {
-                    Subscription::Both | Subscription::From => Subscription::From,
-                    Subscription::To | Subscription::None => Subscription::None,
-                    Subscription::Removed => Subscription::Removed,
-                };
-                self.outputs
-                    .push_back(ContactOutput::Unavailable(bare(&from).to_owned()));
-            }
+            Some("unsubscribed") => self.lose(bare(&from)),
             // Another resource of a registered account; `subscribed`, which the roster tells as well; what servers answer.
             None | Some(_) => {}
         }
@@ -256,6 +246,20 @@ impl Contacts {
 
     fn is_registered(&self, account: &str) -> bool {
         self.contacts.get(account).is_some_and(|contact| contact.is_registered)
+    }
+
+    /// A contact does not let us see it any more; strangers make no entry by saying so.
+    fn lose(&mut self, account: &str) {
+        let Some(contact) = self.contacts.get_mut(account) else {
+            return;
+        };
+        contact.is_asked = false;
+        contact.subscription = match contact.subscription {
+            Subscription::Both | Subscription::From => Subscription::From,
+            Subscription::To | Subscription::None => Subscription::None,
+            Subscription::Removed => Subscription::Removed,
+        };
+        self.outputs.push_back(ContactOutput::Unavailable(account.to_owned()));
     }
 
     /// Lets a registered client see us, and asks to see it, whatever was asked before: it may have lost that. It is there,

@@ -155,6 +155,7 @@ fn other_resources_ourselves_and_odd_presences_have_no_effect() {
 
     for presence in [
         "<presence from='osad-a@sat.test/psi'/>",
+        "<presence from='stranger@sat.test' type='unsubscribed'/>",
         "<presence from='osad-a@sat.test/osad' type='probe'/>",
         "<presence from='osad-a@sat.test/osad' type='subscribed'/>",
         "<presence from='rhn-dispatcher-sat@sat.test/superclient'/>",
