@@ -20,9 +20,9 @@ use crate::protocol::stream::client::{ClientConfig, ClientEnd, ClientStream};
 /// Bytes that may wait for the server: some thousand requests.
 const ROOM: usize = 4 * 1024 * 1024;
 /// Subscriptions and the like go at this pace, beside requests: jabberd2 lets one client send 1 000 stanzas a second.
-pub(super) const STANZAS_AT_ONCE: usize = 25;
+const STANZAS_AT_ONCE: usize = 25;
 /// See [`STANZAS_AT_ONCE`].
-pub(super) const STANZAS_EVERY: Duration = Duration::from_millis(100);
+const STANZAS_EVERY: Duration = Duration::from_millis(100);
 /// How often clients are looked for whose sessions have ended although their presence is there.
 pub(super) const ABANDONED_EVERY: Duration = Duration::from_secs(60);
 
