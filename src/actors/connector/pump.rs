@@ -2,16 +2,15 @@
 
 use std::pin::Pin;
 use std::task::{self, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::fut::ActorFuture;
 use actix::{ActorContext, ActorFutureExt, ActorState, Context, WrapFuture};
-use tokio::time::Sleep;
 
 use super::Connector;
 use super::live::Ending;
 use crate::actors::check_runner::messages::Announce;
-use crate::actors::wire::Progress;
+use crate::actors::wire::{Progress, Timer};
 use crate::domain::check::{CheckInput, Dispatcher};
 use crate::domain::push::client::Announcement;
 use crate::ports::agent_status::LinkStatus;
@@ -25,25 +24,15 @@ const ANNOUNCE_PAUSE: Duration = Duration::from_secs(1);
 /// Runs as long as its connection.
 pub(super) struct Pump {
     connection: u64,
-    timer: Pin<Box<Sleep>>,
+    timer: Timer,
 }
 
 impl Pump {
     pub(super) fn new(connection: u64) -> Self {
         Self {
             connection,
-            timer: Box::pin(tokio::time::sleep_until(tokio::time::Instant::now())),
+            timer: Timer::default(),
         }
-    }
-
-    fn poll_timer(&mut self, deadline: Option<Instant>, task: &mut task::Context<'_>) -> Poll<()> {
-        let Some(deadline) = deadline.map(tokio::time::Instant::from_std) else {
-            return Poll::Pending;
-        };
-        if self.timer.deadline() != deadline {
-            self.timer.as_mut().reset(deadline);
-        }
-        self.timer.as_mut().poll(task)
     }
 }
 
@@ -62,17 +51,16 @@ impl ActorFuture<Connector> for Pump {
         connector.waker.clone_from(task.waker());
         connector.perform(ctx);
         loop {
-            let Some(live) = &connector.live else {
-                return Poll::Ready(());
-            };
             if ctx.state() != ActorState::Running {
                 return Poll::Ready(());
             }
-            let deadline = live.next_deadline();
             if connector.poll_link(ctx, task).is_ready() {
                 continue;
             }
-            if self.poll_timer(deadline, task).is_pending() {
+            let Some(live) = &connector.live else {
+                return Poll::Ready(());
+            };
+            if self.timer.poll(live.next_deadline(), task).is_pending() {
                 return Poll::Pending;
             }
             connector.handle_deadlines(ctx);

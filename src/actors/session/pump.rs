@@ -7,11 +7,10 @@ use std::time::Instant;
 
 use actix::fut::ActorFuture;
 use actix::{ActorContext, Context};
-use tokio::time::Sleep;
 
 use super::totals::Ending;
 use super::{Session, Way, now};
-use crate::actors::wire::Progress;
+use crate::actors::wire::{Progress, Timer};
 
 /// Bytes read at once.
 const CHUNK: usize = 8 * 1024;
@@ -19,30 +18,6 @@ const CHUNK: usize = 8 * 1024;
 thread_local! {
     /// One buffer for all sessions of a thread: none of them keeps one while it is idle.
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; CHUNK]);
-}
-
-/// A session's one timer.
-#[derive(Default)]
-pub(super) struct Timer(Option<Pin<Box<Sleep>>>);
-
-impl Timer {
-    /// Whether a deadline has come. The timer is set earlier, but never later: most deadlines are only moved on, and
-    /// a timer that rings too early costs less than one that is set at each byte.
-    pub fn poll(&mut self, deadline: Option<Instant>, task: &mut task::Context<'_>) -> Poll<()> {
-        let Some(deadline) = deadline.map(tokio::time::Instant::from_std) else {
-            return Poll::Pending;
-        };
-        if deadline <= tokio::time::Instant::now() {
-            return Poll::Ready(());
-        }
-        let sleep = self
-            .0
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if sleep.is_elapsed() || deadline < sleep.deadline() {
-            sleep.as_mut().reset(deadline);
-        }
-        sleep.as_mut().poll(task)
-    }
 }
 
 /// Runs as long as the session.

@@ -12,11 +12,11 @@ use actix::{ActorContext, AsyncContext, Context, Handler, Recipient};
 use minidom::Element;
 use tokio::sync::watch;
 
-use super::pump::Timer;
 use super::totals::Ending;
 use super::{EndCause, Relay, Relayed, SendStanza, Session, SessionParts, Way};
 use crate::actors::poller::messages::NotSentReason;
 use crate::actors::tls_supervisor::Ticket;
+use crate::actors::wire::Timer;
 use crate::protocol::stream::server::ClientActivity;
 
 /// Stanzas that are kept while a session waits for the store, the router or the poller. Nothing slows their sender, who

@@ -3,17 +3,15 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
-use std::time::Instant;
 
 use actix::fut::ActorFuture;
 use actix::{ActorContext, ActorFutureExt, ActorState, AsyncContext, Context, WrapFuture};
 use minidom::Element;
-use tokio::time::Sleep;
 
 use super::live::{ABANDONED_EVERY, Ending, now};
 use super::{LoginReport, Upstream};
 use crate::actors::session::{Relay, Relayed};
-use crate::actors::wire::Progress;
+use crate::actors::wire::{Progress, Timer};
 use crate::protocol::contacts::{ContactOutput, Contacts};
 use crate::protocol::ns;
 use crate::protocol::stream::Output;
@@ -26,7 +24,7 @@ const CHUNK: usize = 32 * 1024;
 /// Runs as long as its connection.
 pub(super) struct Pump {
     connection: u64,
-    timer: Pin<Box<Sleep>>,
+    timer: Timer,
     buffer: Box<[u8]>,
 }
 
@@ -34,19 +32,9 @@ impl Pump {
     pub(super) fn new(connection: u64) -> Self {
         Self {
             connection,
-            timer: Box::pin(tokio::time::sleep_until(tokio::time::Instant::now())),
+            timer: Timer::default(),
             buffer: vec![0; CHUNK].into_boxed_slice(),
         }
-    }
-
-    fn poll_timer(&mut self, deadline: Option<Instant>, task: &mut task::Context<'_>) -> Poll<()> {
-        let Some(deadline) = deadline.map(tokio::time::Instant::from_std) else {
-            return Poll::Pending;
-        };
-        if self.timer.deadline() != deadline {
-            self.timer.as_mut().reset(deadline);
-        }
-        self.timer.as_mut().poll(task)
     }
 }
 
@@ -65,17 +53,16 @@ impl ActorFuture<Upstream> for Pump {
         upstream.waker.clone_from(task.waker());
         upstream.perform(ctx);
         loop {
-            let Some(live) = &upstream.live else {
-                return Poll::Ready(());
-            };
             if ctx.state() != ActorState::Running {
                 return Poll::Ready(());
             }
-            let deadline = live.next_deadline();
             if upstream.poll_link(&mut self.buffer, ctx, task).is_ready() {
                 continue;
             }
-            if self.poll_timer(deadline, task).is_pending() {
+            let Some(live) = &upstream.live else {
+                return Poll::Ready(());
+            };
+            if self.timer.poll(live.next_deadline(), task).is_pending() {
                 return Poll::Pending;
             }
             upstream.handle_deadlines(ctx);

@@ -3,7 +3,9 @@
 mod link;
 mod outgoing;
 mod reconnect;
+mod timer;
 
 pub(super) use link::{Link, Progress};
 pub(super) use reconnect::Reconnect;
 pub use reconnect::ReconnectPolicy;
+pub(super) use timer::Timer;
