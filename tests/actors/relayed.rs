@@ -230,6 +230,24 @@ async fn request_that_the_way_has_no_room_for_comes_back_as_busy() {
     );
 }
 
+#[actix::test]
+async fn congested_connection_takes_no_requests_and_waiting_stanzas_are_taken_afterwards() {
+    let (dispatcher, upstream) = (Dispatcher::start().await, Upstream::start());
+    let client = open(&dispatcher, &upstream, "osad-1").await;
+    push(&dispatcher, SYSTEM, 1).await;
+    upstream.congest(true).await;
+
+    client.tell(ClientActivity::Message(answer(&client, "osad-1"))).await;
+    push(&dispatcher, SYSTEM, 2).await;
+    assert_eq!(answered(&dispatcher), [0; 0]);
+    assert!(matches!(&not_sent(&dispatcher)[..], [busy] if busy.reason == NotSentReason::Busy));
+
+    upstream.congest(false).await;
+    assert_eq!(answered(&dispatcher), [1]);
+    push(&dispatcher, SYSTEM, 3).await;
+    assert_eq!(upstream.sent_to("osad-1").len(), 2);
+}
+
 /// The requests that clients answered.
 fn answered(dispatcher: &Dispatcher) -> Vec<i64> {
     let events = dispatcher.events().into_iter().flat_map(|event| match event {

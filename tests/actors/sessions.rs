@@ -17,6 +17,13 @@ const SYSTEM: SystemId = SystemId(1000);
 const OTHER: SystemId = SystemId(1001);
 
 pub async fn push(dispatcher: &Dispatcher, system: SystemId, number: i64) -> ConnectionId {
+    let connection = deliver(dispatcher, system, number).await;
+    settle().await;
+    connection
+}
+
+/// The same, before anything has come of it.
+pub async fn deliver(dispatcher: &Dispatcher, system: SystemId, number: i64) -> ConnectionId {
     let opened = dispatcher.opened(system).expect("the system is open");
     let request = RequestDelivery {
         system,
@@ -26,7 +33,6 @@ pub async fn push(dispatcher: &Dispatcher, system: SystemId, number: i64) -> Con
     };
     let delivered = dispatcher.router.send(DeliverRequests(vec![request])).await;
     delivered.expect("the router lives");
-    settle().await;
     opened.connection
 }
 

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use minidom::Element;
 use osa::actors::poller::messages::SessionEvent;
+use osa::actors::session::SendStanza;
 use osa::actors::supervision::{ChildSpec, Crash, Intensity, LiveAddr, Policy, Supervisor};
 use osa::actors::upstream::{DescribeUpstream, LoginReport, Upstream, UpstreamParts, UpstreamReport};
 use osa::domain::dispatcher_account::DispatcherAccount;
@@ -17,6 +19,7 @@ use tokio::time::Instant;
 
 use actix::{Actor, Addr, Arbiter};
 
+use crate::sessions::{deliver, not_sent};
 use crate::support::client::{TestClient, jid_of};
 use crate::support::dispatcher::{Dispatcher, settle};
 use crate::support::foreign::ForeignServer;
@@ -238,6 +241,28 @@ async fn connection_that_ends_ends_its_sessions_and_presence_brings_them_back() 
     scene.with_client("osad-a").await;
 
     assert!(scene.dispatcher.opened(SYSTEM).is_some());
+}
+
+#[actix::test]
+async fn server_that_reads_slowly_gets_no_requests_until_it_has_read() {
+    let scene = Scene::start().await;
+    let mut client = scene.with_client("osad-a").await;
+    let long = "x".repeat(2_000_000);
+    let message = Element::builder("message", "jabber:client").append(long.as_str());
+    scene
+        .upstream
+        .send(SendStanza(message.build()))
+        .await
+        .expect("it lives");
+
+    deliver(&scene.dispatcher, SYSTEM, 1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(not_sent(&scene.dispatcher).len(), 1);
+
+    client.hear_bytes(long.len()).await;
+    client.hear("</message>").await;
+    deliver(&scene.dispatcher, SYSTEM, 2).await;
+    client.hear("message/request/checkin").await;
 }
 
 #[actix::test]

@@ -296,8 +296,8 @@ impl Actor for Session {
         match &self.way {
             Way::Socket(_) => self.start_socket(ctx),
             Way::Relay(relay) => {
-                let (jid, lifeline) = (Arc::clone(&relay.jid), relay.lifeline.clone());
-                self.start_relay(jid, lifeline, ctx);
+                let (jid, congested) = (Arc::clone(&relay.jid), relay.congested.clone());
+                self.start_relay(jid, congested, ctx);
             }
         }
     }

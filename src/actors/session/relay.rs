@@ -28,7 +28,7 @@ pub(super) struct RelayWay {
     pub jid: Arc<str>,
     pub dispatcher: Arc<str>,
     pub address: SocketAddr,
-    pub lifeline: watch::Receiver<()>,
+    pub congested: watch::Receiver<bool>,
     out: Recipient<SendStanza>,
     /// Why the last stanza could not be sent.
     unsent: Option<NotSentReason>,
@@ -74,7 +74,7 @@ impl Session {
             jid: relay.jid,
             dispatcher: relay.dispatcher,
             address: relay.address,
-            lifeline: relay.lifeline,
+            congested: relay.congested,
             out: relay.out,
             unsent: None,
             waiting: VecDeque::new(),
@@ -82,8 +82,8 @@ impl Session {
         Self::new(parts, Way::Relay(Box::new(way)), ticket)
     }
 
-    pub(super) fn start_relay(&mut self, jid: Arc<str>, lifeline: watch::Receiver<()>, ctx: &mut Context<Self>) {
-        ctx.spawn(RelayPump::new(lifeline));
+    pub(super) fn start_relay(&mut self, jid: Arc<str>, congested: watch::Receiver<bool>, ctx: &mut Context<Self>) {
+        ctx.spawn(RelayPump::new(congested));
         self.log_in(jid, ctx);
         self.perform(ctx);
     }
@@ -121,18 +121,24 @@ impl Handler<Relayed> for Session {
 
 /// What moves a relayed session of its own accord: its one timer, and the end of the connection that it belongs to.
 struct RelayPump {
-    /// Ready when the other end is gone.
-    lifeline: Pin<Box<dyn Future<Output = ()>>>,
+    change: Pin<Box<dyn Future<Output = Change>>>,
     timer: Timer,
 }
 
+/// What became of the connection: congested or not any more, with whatever comes next; or gone.
+type Change = Option<watch::Receiver<bool>>;
+
 impl RelayPump {
-    fn new(mut lifeline: watch::Receiver<()>) -> Self {
+    fn new(congested: watch::Receiver<bool>) -> Self {
         Self {
-            lifeline: Box::pin(async move { while lifeline.changed().await.is_ok() {} }),
+            change: Box::pin(change(congested)),
             timer: Timer::default(),
         }
     }
+}
+
+async fn change(mut congested: watch::Receiver<bool>) -> Change {
+    congested.changed().await.is_ok().then_some(congested)
 }
 
 impl ActorFuture<Session> for RelayPump {
@@ -145,8 +151,13 @@ impl ActorFuture<Session> for RelayPump {
         task: &mut task::Context<'_>,
     ) -> Poll<()> {
         session.waker.clone_from(task.waker());
-        if self.lifeline.as_mut().poll(task).is_ready() {
-            session.end(Ending::UpstreamLost, ctx);
+        while let Poll::Ready(change_seen) = self.change.as_mut().poll(task) {
+            let Some(congested) = change_seen else {
+                session.end(Ending::UpstreamLost, ctx);
+                break;
+            };
+            self.change = Box::pin(change(congested));
+            session.perform(ctx);
         }
         loop {
             if ctx.state() != actix::ActorState::Running {

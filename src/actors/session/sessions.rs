@@ -32,8 +32,9 @@ pub struct Relay {
     pub address: SocketAddr,
     /// Takes stanzas for the client. What it cannot take at once is not sent.
     pub out: Recipient<SendStanza>,
-    /// The session ends when the other end of this is dropped.
-    pub lifeline: watch::Receiver<()>,
+    /// Whether so much waits for that server that nothing more should be added without need. The session ends when the
+    /// other end of this is dropped.
+    pub congested: watch::Receiver<bool>,
 }
 
 impl Sessions {

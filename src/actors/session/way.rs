@@ -39,7 +39,7 @@ impl Way {
     pub fn is_congested(&self) -> bool {
         match self {
             Self::Socket(socket) => socket.link.outgoing.is_congested(),
-            Self::Relay(_) => false,
+            Self::Relay(relay) => *relay.congested.borrow(),
         }
     }
 

@@ -27,13 +27,12 @@ impl Clients {
         self.accounts.values().map(Vec::len).sum()
     }
 
-    /// Hands a message to the session of its sender; `false` if there is none. A session that has no room for it has
-    /// a client that says too much.
+    /// Hands a message to the session of its sender; `false` if there is none.
     pub(super) fn hear(&self, from: &str, message: Element) -> bool {
         let Some(session) = self.session(from) else {
             return false;
         };
-        session.try_send(Relayed(ClientActivity::Message(message))).ok();
+        tell(session, from, ClientActivity::Message(message));
         true
     }
 
@@ -41,7 +40,7 @@ impl Clients {
     pub(super) fn see(&self, from: &str, presence: Element) -> Option<Element> {
         match self.session(from).filter(|session| session.connected()) {
             Some(session) => {
-                session.try_send(Relayed(ClientActivity::Available(presence))).ok();
+                tell(session, from, ClientActivity::Available(presence));
                 None
             }
             None => Some(presence),
@@ -83,5 +82,12 @@ impl Clients {
         let clients = self.accounts.get(bare(jid))?;
         let client = clients.iter().find(|client| &*client.jid == jid)?;
         Some(&client.session)
+    }
+}
+
+/// A session that has no room has a client that says too much; what it repeats is heard.
+fn tell(session: &Addr<Session>, jid: &str, activity: ClientActivity) {
+    if session.try_send(Relayed(activity)).is_err() {
+        tracing::debug!(event = "stanza_ignored", jid, reason = "its session has no room");
     }
 }

@@ -72,8 +72,8 @@ pub(super) struct Live {
     /// Begins with the login.
     pub(super) contacts: Option<Contacts>,
     pub(super) clients: Clients,
-    /// Held by sessions; they end with it.
-    pub(super) lifeline: watch::Sender<()>,
+    /// Seen by sessions, which send no requests meanwhile; they end with it.
+    pub(super) congested: watch::Sender<bool>,
     /// When the next stanzas of the contacts may go.
     pub(super) stanzas_at: Instant,
     pub(super) look_at: Instant,
@@ -91,7 +91,7 @@ impl Live {
             jid: Arc::from(""),
             contacts: None,
             clients: Clients::default(),
-            lifeline: watch::Sender::new(()),
+            congested: watch::Sender::new(false),
             stanzas_at: now,
             look_at: now + ABANDONED_EVERY,
             ending: None,
@@ -136,6 +136,16 @@ impl Live {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// Tells the sessions when much begins to wait, and when nothing does any more: each time wakes all of them.
+    pub(super) fn tell_congestion(&self) {
+        let outgoing = &self.link.outgoing;
+        self.congested.send_if_modified(|congested| {
+            let before = *congested;
+            *congested = outgoing.is_congested() || (before && !outgoing.is_empty());
+            *congested != before
+        });
     }
 
     /// Sends what the contacts wait to say, a few at a time.

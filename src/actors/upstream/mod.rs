@@ -144,7 +144,7 @@ impl Upstream {
     fn end_live(&mut self, ending: &Ending, ctx: &mut Context<Self>) {
         let Some(live) = self.live.take() else { return };
         let lasted = live.lasted();
-        // The lifeline goes with it, and the sessions with that.
+        // Its sessions go with it.
         drop(live);
         if let Some(closed) = self.closed.take() {
             // Whoever waited may have lost patience.

@@ -62,6 +62,7 @@ impl ActorFuture<Upstream> for Pump {
             let Some(live) = &upstream.live else {
                 return Poll::Ready(());
             };
+            live.tell_congestion();
             if self.timer.poll(live.next_deadline(), task).is_pending() {
                 return Poll::Pending;
             }
@@ -140,8 +141,9 @@ impl Upstream {
             match output {
                 Output::Write(bytes) => {
                     if live.link.outgoing.queue(bytes, now()).is_err() {
-                        self.end_live(&Ending::SlowReader, ctx);
+                        return self.end_live(&Ending::SlowReader, ctx);
                     }
+                    live.tell_congestion();
                 }
                 Output::StartTls => live.link.start_tls(),
                 Output::Close(end) => {
@@ -237,7 +239,7 @@ impl Upstream {
             dispatcher: Arc::clone(&live.jid),
             address: live.link.peer_addr(),
             out: ctx.address().recipient(),
-            lifeline: live.lifeline.subscribe(),
+            congested: live.congested.subscribe(),
         };
         match self.parts.sessions.relay(relay) {
             Ok(session) => {

@@ -64,6 +64,12 @@ impl TestClient {
         }
     }
 
+    /// Reads so many bytes, whatever they say.
+    pub async fn hear_bytes(&mut self, count: usize) {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes).await.expect("the server goes on");
+    }
+
     /// What came and was not asked for.
     pub fn heard_so_far(&mut self) -> String {
         std::mem::take(&mut self.heard)

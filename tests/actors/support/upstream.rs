@@ -18,7 +18,7 @@ type Sent = Arc<Mutex<Vec<Element>>>;
 /// Writes down what its sessions send.
 pub struct Parent {
     sent: Sent,
-    lifeline: watch::Sender<()>,
+    congested: watch::Sender<bool>,
 }
 
 impl Actor for Parent {
@@ -39,14 +39,14 @@ impl Handler<SendStanza> for Parent {
 }
 
 #[derive(Message)]
-#[rtype(result = "watch::Receiver<()>")]
-struct LendLifeline;
+#[rtype(result = "watch::Receiver<bool>")]
+struct Lend;
 
-impl Handler<LendLifeline> for Parent {
-    type Result = MessageResult<LendLifeline>;
+impl Handler<Lend> for Parent {
+    type Result = MessageResult<Lend>;
 
-    fn handle(&mut self, _: LendLifeline, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.lifeline.subscribe())
+    fn handle(&mut self, _: Lend, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.congested.subscribe())
     }
 }
 
@@ -68,6 +68,19 @@ impl Handler<Crash> for Parent {
 
     fn handle(&mut self, _: Crash, _: &mut Self::Context) {
         panic!("told to");
+    }
+}
+
+/// Much waits, or nothing does any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Congest(bool);
+
+impl Handler<Congest> for Parent {
+    type Result = ();
+
+    fn handle(&mut self, Congest(is_congested): Congest, _: &mut Self::Context) {
+        self.congested.send_replace(is_congested);
     }
 }
 
@@ -94,7 +107,7 @@ impl Upstream {
         let sent = Sent::default();
         let parent = Parent {
             sent: Arc::clone(&sent),
-            lifeline: watch::channel(()).0,
+            congested: watch::channel(false).0,
         };
         Self {
             parent: parent.start(),
@@ -109,7 +122,7 @@ impl Upstream {
             dispatcher: Arc::clone(&dispatcher.sessions.parts.dispatcher),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 5222)),
             out: self.parent.clone().recipient(),
-            lifeline: self.parent.send(LendLifeline).await.expect("it lives"),
+            congested: self.parent.send(Lend).await.expect("it lives"),
         };
         Client {
             session: dispatcher.sessions.relay(relay).expect("admitted"),
@@ -129,6 +142,11 @@ impl Upstream {
         let end = Arc::new(tokio::sync::Notify::new());
         self.parent.send(Stall(Arc::clone(&end))).await.expect("it lives");
         end
+    }
+
+    pub async fn congest(&self, is_congested: bool) {
+        self.parent.send(Congest(is_congested)).await.expect("it lives");
+        settle().await;
     }
 
     pub async fn hang_up(&self) {
