@@ -80,12 +80,18 @@ impl BesideSatellite {
 
     /// Over this server of the site's, which is under the same authority as the Satellite.
     pub fn over(site: Site, server: &dyn XmppServer, hurry: u32) -> Self {
+        Self::over_one_of(site, server, &[server.address()], hurry)
+    }
+
+    /// The same over a server that is found at several places.
+    pub fn over_one_of(site: Site, server: &dyn XmppServer, addresses: &[SocketAddr], hurry: u32) -> Self {
         let database = Database::satellite();
         let address = server.address();
+        let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
         configure(
             &site,
             (&database, database.socket.to_str().unwrap()),
-            &format!("[upstream]\nserver = [\"{address}\"]\nca = {:?}\n", server.ca()),
+            &format!("[upstream]\nserver = {addresses:?}\nca = {:?}\n", server.ca()),
             (USUAL, hurry),
         );
         let text = fs::read_to_string(site.config()).unwrap();

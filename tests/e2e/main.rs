@@ -97,6 +97,8 @@ mod satellite_sessions;
 #[cfg(feature = "dispatcher")]
 mod satellite_starts;
 #[cfg(feature = "dispatcher")]
+mod server_cluster;
+#[cfg(feature = "dispatcher")]
 #[allow(dead_code, reason = "which tests there are decides what is used")]
 mod servers;
 #[cfg(feature = "dispatcher")]

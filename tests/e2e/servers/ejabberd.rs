@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::{Authority, Processes, XmppServer, offers_features};
 use crate::ports::free_port;
 
-/// One node of its own: no other node can find it, and no daemon is left behind for that.
+/// One node: of its own, or of a cluster. No daemon is left behind for nodes to find each other.
 pub struct Ejabberd {
     processes: Processes,
     domain: String,
@@ -21,6 +21,8 @@ pub struct Ejabberd {
     c2s: SocketAddr,
     /// Where administrators' commands are taken.
     api: SocketAddr,
+    /// Where nodes of its cluster find it.
+    node: Option<SocketAddr>,
     /// Removed after the process has ended.
     directory: TempDir,
 }
@@ -33,19 +35,58 @@ impl Ejabberd {
 
     /// The same, with a certificate from the authority in this directory.
     pub fn start_under(authority: Option<&Path>, domain: &str) -> Self {
+        let mut server = Self::prepare(authority, domain, None);
+        server.launch();
+        server
+    }
+
+    /// Two nodes of one cluster, which serve the same domain and know the same accounts.
+    pub fn start_cluster(authority: &Path, domain: &str) -> [Self; 2] {
+        // Nodes look for each other at one port, so they have addresses of their own.
+        let port = free_port();
+        let mut nodes =
+            [2, 3].map(|host| Self::prepare(Some(authority), domain, Some(([127, 0, 0, host], port).into())));
+        for node in &mut nodes {
+            node.launch();
+        }
+        let [first, second] = &mut nodes;
+        second.join(first.node.unwrap());
+        nodes
+    }
+
+    /// Joins the cluster of this node; its own accounts are lost. It begins anew for that, so that nobody who asks at its
+    /// own doors would be answered.
+    fn join(&self, other: SocketAddr) {
+        let asker = SocketAddr::from(([127, 0, 0, 4], other.port()));
+        let joined = format!(
+            "ok = rpc:call('{}', ejabberd_cluster, join, ['{}']), halt().",
+            name(self.node.unwrap()),
+            name(other)
+        );
+        let asked = Command::new("erl")
+            .args(["-noinput", "-eval", &joined])
+            .args(distribution(asker))
+            .env("HOME", self.directory.path())
+            .env("ERL_CRASH_DUMP_BYTES", "0")
+            .output()
+            .unwrap();
+        assert!(asked.status.success(), "{asked:?}\n{}", self.log());
+    }
+
+    fn prepare(authority: Option<&Path>, domain: &str, node: Option<SocketAddr>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::in_directory(authority.unwrap_or(directory.path()));
-        let mut server = Self {
+        let server = Self {
             processes: Processes::default(),
             domain: domain.to_owned(),
             authority,
             c2s: SocketAddr::from(([127, 0, 0, 1], free_port())),
             api: SocketAddr::from(([127, 0, 0, 1], free_port())),
+            node,
             directory,
         };
         server.issue(domain, 0);
         server.configure();
-        server.launch();
         server
     }
 
@@ -133,6 +174,7 @@ impl XmppServer for Ejabberd {
         let process = Command::new("erl")
             .args(["-noinput", "+sbwt", "none", "-mnesia", "dir"])
             .arg(format!("{:?}", self.path("spool")))
+            .args(self.node.map(distribution).into_iter().flatten())
             .args(["-s", "ejabberd"])
             .current_dir(self.directory.path())
             .env("HOME", self.directory.path())
@@ -184,6 +226,20 @@ impl XmppServer for Ejabberd {
     fn log(&self) -> String {
         log_in(self.directory.path())
     }
+}
+
+fn name(node: SocketAddr) -> String {
+    format!("osa@{}", node.ip())
+}
+
+/// How a node is found by others, and finds them.
+fn distribution(node: SocketAddr) -> Vec<String> {
+    let (name, port) = (name(node), node.port());
+    let interface = format!("{{{}}}", node.ip().to_string().replace('.', ","));
+    let words = format!(
+        "-name {name} -setcookie tests -start_epmd false -erl_epmd_port {port} -kernel inet_dist_use_interface {interface}"
+    );
+    words.split(' ').map(str::to_owned).collect()
 }
 
 fn log_in(directory: &Path) -> String {
