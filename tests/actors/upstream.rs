@@ -22,30 +22,9 @@ use actix::{Actor, Addr, Arbiter};
 use crate::sessions::{deliver, not_sent};
 use crate::support::client::{TestClient, jid_of};
 use crate::support::dispatcher::{Dispatcher, settle};
-use crate::support::foreign::ForeignServer;
+use crate::support::foreign::{ForeignServer, LOGIN};
 
 const SYSTEM: SystemId = SystemId(1000);
-const HEADER: &str = "<?xml version='1.0'?><stream:stream from='sat.example.com' id='s1' xmlns='jabber:client' \
-                      xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>";
-const BEFORE_TLS: &str = "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>";
-const INSIDE_TLS: &str = "<stream:features><auth xmlns='http://jabber.org/features/iq-auth'/>\
-                          <register xmlns='http://jabber.org/features/iq-register'/></stream:features>";
-const FIELDS: &str = "<iq type='result' id='auth-get'><query xmlns='jabber:iq:auth'>\
-                      <username/><password/><resource/></query></iq>";
-const ROSTER: &str = "<iq type='result' id='roster'><query xmlns='jabber:iq:roster'/></iq>";
-
-/// What the server waits for, and then says; at the end the dispatcher is logged in and shows itself.
-const LOGIN: [(&str, &str); 9] = [
-    ("version='1.0'>", HEADER),
-    ("", BEFORE_TLS),
-    ("<starttls", ""),
-    (">", "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"),
-    ("version='1.0'>", HEADER),
-    ("", INSIDE_TLS),
-    ("id='auth-get'", FIELDS),
-    ("id='auth-set'", "<iq type='result' id='auth-set'/>"),
-    ("id='roster'", ROSTER),
-];
 
 /// The rows of a Satellite.
 #[derive(Default)]
@@ -127,22 +106,12 @@ impl Scene {
         }
     }
 
-    /// The next connection, so far into the login.
-    async fn connected(&self, steps: usize) -> TestClient {
-        let mut client = self.server.next().await;
-        for (hear, say) in &LOGIN[..steps] {
-            client.hear(hear).await;
-            client.say(say).await;
-        }
-        client
-    }
-
     /// The next connection, logged in; this registered client is there.
     async fn with_client(&self, name: &str) -> TestClient {
         let jid = jid_of(name);
         self.dispatcher.store.add_client(SYSTEM, &jid);
         self.rows.jids.lock().expect("not poisoned").push(jid.clone());
-        let mut client = self.connected(LOGIN.len()).await;
+        let mut client = self.server.connected(LOGIN.len()).await;
         client.hear("<presence").await;
         client.say(&format!("<presence from='{jid}'/>")).await;
         settle().await;
@@ -199,7 +168,7 @@ async fn stream_that_ends_in_any_state_is_told_and_begun_again() {
             ("<<<", "well-formed"),
             ("</stream:stream>", "closed"),
         ] {
-            let mut client = scene.connected(steps).await;
+            let mut client = scene.server.connected(steps).await;
 
             client.say(fault).await;
             settle().await;
@@ -207,7 +176,7 @@ async fn stream_that_ends_in_any_state_is_told_and_begun_again() {
             scene.is_down_because(words).await;
         }
     }
-    scene.connected(LOGIN.len()).await.hear("<presence").await;
+    scene.server.connected(LOGIN.len()).await.hear("<presence").await;
 }
 
 #[actix::test]
@@ -215,7 +184,7 @@ async fn silence_in_any_state_ends() {
     let scene = Scene::start().await;
     for steps in 0..=LOGIN.len() {
         let began = Instant::now();
-        let _silent = scene.connected(steps).await;
+        let _silent = scene.server.connected(steps).await;
 
         // 80 s of silence, and up to 30 s before the next connection.
         let _next = scene.server.next().await;
@@ -326,7 +295,7 @@ async fn stanza_beyond_all_bounds_ends_the_connection() {
 #[actix::test]
 async fn account_in_use_elsewhere_is_not_fought_for() {
     let scene = Scene::start().await;
-    let mut client = scene.connected(LOGIN.len()).await;
+    let mut client = scene.server.connected(LOGIN.len()).await;
     client.hear("<presence").await;
     client
         .say("<stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>")
@@ -337,14 +306,14 @@ async fn account_in_use_elsewhere_is_not_fought_for() {
         .await;
     let began = Instant::now();
 
-    scene.connected(LOGIN.len()).await.hear("<presence").await;
+    scene.server.connected(LOGIN.len()).await.hear("<presence").await;
 
     assert!(began.elapsed() >= Duration::from_secs(45), "{:?}", began.elapsed());
 }
 
 /// A server that knows the account with another password.
 async fn refuse(scene: &Scene) -> String {
-    let mut client = scene.connected(6).await;
+    let mut client = scene.server.connected(6).await;
     let asked = client.hear("id='auth-get'").await + &client.hear("</iq>").await;
     client
         .say("<iq type='error' id='auth-get'><error code='401'/></iq>")

@@ -17,6 +17,25 @@ use super::duplex::Pipe;
 pub const DISPATCHER: &str = "rhn-dispatcher-sat@sat.example.com/superclient";
 const HEADER: &str = "<?xml version='1.0'?><stream:stream from='sat.example.com' id='s1' xmlns='jabber:client' \
                       xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>";
+const BEFORE_TLS: &str = "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>";
+const INSIDE_TLS: &str = "<stream:features><auth xmlns='http://jabber.org/features/iq-auth'/>\
+                          <register xmlns='http://jabber.org/features/iq-register'/></stream:features>";
+const FIELDS: &str = "<iq type='result' id='auth-get'><query xmlns='jabber:iq:auth'>\
+                      <username/><password/><resource/></query></iq>";
+const ROSTER: &str = "<iq type='result' id='roster'><query xmlns='jabber:iq:roster'/></iq>";
+
+/// What the server waits for, and then says; at the end the peer is logged in, with an empty roster, and shows itself.
+pub const LOGIN: [(&str, &str); 9] = [
+    ("version='1.0'>", HEADER),
+    ("", BEFORE_TLS),
+    ("<starttls", ""),
+    (">", "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"),
+    ("version='1.0'>", HEADER),
+    ("", INSIDE_TLS),
+    ("id='auth-get'", FIELDS),
+    ("id='auth-set'", "<iq type='result' id='auth-set'/>"),
+    ("id='roster'", ROSTER),
+];
 
 struct ForeignDialer(mpsc::Sender<DuplexStream>);
 
@@ -51,32 +70,19 @@ impl ForeignServer {
         TestClient::new(stream.expect("it connects").expect("the dialer lives"))
     }
 
+    /// The next connection, so far into the login.
+    pub async fn connected(&self, steps: usize) -> TestClient {
+        let mut client = self.next().await;
+        for (hear, say) in &LOGIN[..steps] {
+            client.hear(hear).await;
+            client.say(say).await;
+        }
+        client
+    }
+
     /// The next connection, logged in, with these items in its roster; and what it said after that, up to the announcement.
     pub async fn accept(&self, roster: &str) -> (TestClient, String) {
-        let mut agent = self.next().await;
-        agent.hear("version='1.0'>").await;
-        agent.say(HEADER).await;
-        let tls = "urn:ietf:params:xml:ns:xmpp-tls";
-        agent
-            .say(&format!("<stream:features><starttls xmlns='{tls}'/></stream:features>"))
-            .await;
-        agent.hear("<starttls").await;
-        agent.hear(">").await;
-        agent.say(&format!("<proceed xmlns='{tls}'/>")).await;
-        agent.hear("version='1.0'>").await;
-        agent.say(HEADER).await;
-        agent
-            .say("<stream:features><auth xmlns='http://jabber.org/features/iq-auth'/></stream:features>")
-            .await;
-        agent.hear("id='auth-get'").await;
-        let fields = "<username/><password/><resource/>";
-        agent
-            .say(&format!(
-                "<iq type='result' id='auth-get'><query xmlns='jabber:iq:auth'>{fields}</query></iq>"
-            ))
-            .await;
-        agent.hear("id='auth-set'").await;
-        agent.say("<iq type='result' id='auth-set'/>").await;
+        let mut agent = self.connected(LOGIN.len() - 1).await;
         agent.hear("id='roster'").await;
         agent
             .say(&format!(
