@@ -156,7 +156,8 @@ settings! {
 settings! {
     /// Limits on what peers can use up.
     pub struct LimitSettings in "limits." {
-        /// Most connections at the same time. Each needs a file descriptor (`LimitNOFILE=` of the service).
+        /// Most connections at the same time. Each needs a file descriptor (`LimitNOFILE=` of the service), unless it is at
+        /// the site's own server.
         connections: NonZeroU32 = Some("50000"), Restart;
         /// Most connections that have not logged in yet.
         logging_in: NonZeroU32 = Some("4096"), Restart;

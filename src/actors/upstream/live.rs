@@ -77,6 +77,8 @@ pub(super) struct Live {
     /// When the next stanzas of the contacts may go.
     pub(super) stanzas_at: Instant,
     pub(super) look_at: Instant,
+    /// Whether a client found no room, which is said of the first one.
+    pub(super) has_refused: bool,
     /// Why it is being closed.
     pub(super) ending: Option<Ending>,
     logged_in_at: Option<Instant>,
@@ -94,6 +96,7 @@ impl Live {
             congested: watch::Sender::new(false),
             stanzas_at: now,
             look_at: now + ABANDONED_EVERY,
+            has_refused: false,
             ending: None,
             logged_in_at: None,
         }

@@ -246,8 +246,12 @@ impl Upstream {
                 session.try_send(Relayed(ClientActivity::Available(presence))).ok();
                 live.clients.insert(jid, session);
             }
+            Err(refusal) if live.has_refused => {
+                tracing::debug!(event = "client_still_refused", jid, reason = %refusal);
+            }
             Err(refusal) => {
-                tracing::warn!(event = "client_refused", jid, reason = %refusal);
+                live.has_refused = true;
+                tracing::warn!(event = "client_refused", jid, reason = %refusal, "raise limits.connections");
             }
         }
     }

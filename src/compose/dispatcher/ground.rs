@@ -244,15 +244,19 @@ pub fn local_addresses(listeners: &[Arc<dyn Listener>]) -> Vec<SocketAddr> {
     listeners.iter().map(|listener| listener.local_addr()).collect()
 }
 
-/// As many connections as the settings say, if there are descriptors for so many.
+/// As many connections as the settings say, if there are descriptors for so many; clients of the site's own server need none.
 fn limits(settings: &DispatcherSettings) -> Result<AdmissionLimits, ServeError> {
     let possible = connections_possible(DESCRIPTORS_RESERVED).map_err(|source| ServeError::System {
         doing: "raise the limit of open files",
         source,
     })?;
     let limits = &settings.limits;
+    let wanted = limits.connections.get() as usize;
     Ok(AdmissionLimits {
-        connections: possible.min(limits.connections.get() as usize),
+        connections: match settings.transport {
+            Transport::Embedded => wanted.min(possible),
+            Transport::Client => wanted,
+        },
         logging_in: limits.logging_in.get() as usize,
         logging_in_per_address: limits.logging_in_per_address.get() as usize,
     })
