@@ -9,9 +9,13 @@
 //!                 └── each minute; 1 s after a JID that nobody knows, doubling to 60 s while it stays unknown
 //! ```
 //!
+//! A client at another server is told to be gone by that server; and by nobody if that server is gone, or the way to it. [`doubts`]
+//! finds out.
+//!
 //! Only registered JIDs have an effect. Others wait in a small room for the next reading, since agents register a moment
 //! before they show themselves, and are forgotten after it.
 
+mod doubts;
 mod room;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -19,6 +23,9 @@ use std::time::{Duration, Instant};
 
 use minidom::Element;
 
+pub use self::doubts::CONTACT_PING_ID;
+
+use self::doubts::Doubts;
 use self::room::{Held, WaitingRoom};
 use super::ns;
 use super::roster::{RosterItem, Subscription};
@@ -84,6 +91,7 @@ pub struct Contacts {
     is_reading: bool,
     read_at: Option<Instant>,
     stranger_pause: Duration,
+    doubts: Doubts,
     outputs: VecDeque<ContactOutput>,
 }
 
@@ -102,6 +110,7 @@ impl Contacts {
             is_reading: false,
             read_at: None,
             stranger_pause: STRANGER_PAUSE_MIN,
+            doubts: Doubts::new(own),
             outputs: VecDeque::new(),
         }
     }
@@ -131,13 +140,15 @@ impl Contacts {
             return;
         }
         match presence.attr("type") {
-            None if self.registered.contains(from.as_str()) => {
-                self.outputs.push_back(ContactOutput::Available { jid: from, presence });
-            }
+            None if self.registered.contains(from.as_str()) => self.see(from, presence),
             None if !self.is_registered(bare(&from)) => self.hold(&from, Held::Presence(presence), now),
             Some("subscribe") if self.is_registered(bare(&from)) => self.accept(bare(&from)),
             Some("subscribe") => self.hold(&from, Held::Subscribe, now),
-            Some("unavailable" | "error") => self.outputs.push_back(ContactOutput::Unavailable(from)),
+            Some("unavailable") => self.lose_sight(from),
+            Some("error") => {
+                self.doubts.miss(&from);
+                self.outputs.push_back(ContactOutput::Unavailable(from));
+            }
             Some("unsubscribed") => self.lose(bare(&from)),
             // Another resource of a registered account; `subscribed`, which the roster tells as well; what servers answer.
             None | Some(_) => {}
@@ -168,6 +179,7 @@ impl Contacts {
             }
         }
         self.remove_the_gone();
+        self.find_the_missed();
         self.receive_from_room(now);
     }
 
@@ -196,6 +208,9 @@ impl Contacts {
         if std::mem::take(&mut self.presence_due) {
             return Some(Element::bare("presence", ns::CLIENT));
         }
+        if let Some(ping) = self.doubts.next_ping() {
+            return Some(ping);
+        }
         loop {
             let (duty, jid) = self.duties.pop_front()?;
             let Some(contact) = self.contacts.get_mut(&jid) else {
@@ -222,7 +237,7 @@ impl Contacts {
 
     /// Whether a stanza waits to be sent.
     pub fn has_stanzas(&self) -> bool {
-        self.presence_due || !self.duties.is_empty()
+        self.presence_due || self.doubts.has_pings() || !self.duties.is_empty()
     }
 
     /// How many registrations there are.
@@ -259,7 +274,7 @@ impl Contacts {
             Subscription::To | Subscription::None => Subscription::None,
             Subscription::Removed => Subscription::Removed,
         };
-        self.outputs.push_back(ContactOutput::Unavailable(account.to_owned()));
+        self.lose_sight(account.to_owned());
     }
 
     /// Lets a registered client see us, and asks to see it, whatever was asked before: it may have lost that. It is there,
@@ -302,6 +317,7 @@ impl Contacts {
             .map(|(jid, contact)| (jid.clone(), contact.in_roster))
             .collect();
         for (account, in_roster) in accounts {
+            self.doubts.forget(&account);
             if in_roster {
                 self.queue(Duty::Remove, &account);
                 self.outputs.push_back(ContactOutput::Unavailable(account.into()));
@@ -318,7 +334,7 @@ impl Contacts {
             match held {
                 Held::Presence(presence) if self.registered.contains(from.as_str()) => {
                     came = true;
-                    self.outputs.push_back(ContactOutput::Available { jid: from, presence });
+                    self.see(from, presence);
                 }
                 Held::Subscribe if self.is_registered(bare(&from)) => {
                     came = true;

@@ -126,6 +126,7 @@ fn describe(output: ClientOutput) -> String {
         Output::StartTls => "tls".into(),
         Output::Event(ClientEvent::LoggedIn { .. }) => "in".into(),
         Output::Event(ClientEvent::Deliver(stanza)) => format!("deliver-{}", stanza.name()),
+        Output::Event(ClientEvent::Pong { is_error, .. }) => format!("pong-{is_error}"),
         Output::Event(ClientEvent::Roster(items)) => format!("roster-{}", items.len()),
         Output::Event(ClientEvent::RosterChanged(items)) => format!("roster-changed-{}", items.len()),
         Output::Close(end) => format!("{end:?}"),

@@ -8,17 +8,17 @@ use osa::protocol::contacts::{ContactOutput, Contacts};
 use osa::protocol::roster::{RosterItem, Subscription};
 
 const OWN: &str = "rhn-dispatcher-sat@sat.test/superclient";
-const A: &str = "osad-a@sat.test/osad";
+pub const A: &str = "osad-a@sat.test/osad";
 const B: &str = "osad-b@sat.test/osad";
 
-struct Scene {
-    contacts: Contacts,
+pub struct Scene {
+    pub contacts: Contacts,
     now: Instant,
 }
 
 impl Scene {
     /// Logged in, with this roster, and nothing read yet.
-    fn with_roster(roster: &[(&str, Subscription, bool)]) -> Self {
+    pub fn with_roster(roster: &[(&str, Subscription, bool)]) -> Self {
         let mut scene = Self {
             contacts: Contacts::new(OWN),
             now: Instant::now(),
@@ -27,7 +27,7 @@ impl Scene {
         scene
     }
 
-    fn outputs(&mut self) -> Vec<ContactOutput> {
+    pub fn outputs(&mut self) -> Vec<ContactOutput> {
         std::iter::from_fn(|| self.contacts.poll_output()).collect()
     }
 
@@ -38,7 +38,7 @@ impl Scene {
     }
 
     /// Reads these registrations as soon as they are asked for.
-    fn read(&mut self, jids: &[&str]) -> Vec<ContactOutput> {
+    pub fn read(&mut self, jids: &[&str]) -> Vec<ContactOutput> {
         let due = self.contacts.next_deadline().expect("a reading is due");
         self.now = self.now.max(due);
         assert_eq!(self.after(Duration::ZERO), [ContactOutput::ReadRegistrations]);
@@ -47,13 +47,13 @@ impl Scene {
         self.outputs()
     }
 
-    fn hear(&mut self, presence: &str) -> Vec<ContactOutput> {
+    pub fn hear(&mut self, presence: &str) -> Vec<ContactOutput> {
         let presence = parse(presence);
         self.contacts.handle_presence(presence, self.now);
         self.outputs()
     }
 
-    fn sent(&mut self) -> Vec<String> {
+    pub fn sent(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.contacts.next_stanza())
             .map(|stanza| text(&stanza))
             .collect()
@@ -79,15 +79,15 @@ fn text(stanza: &Element) -> String {
     text
 }
 
-fn presence(kind: &str, to: &str) -> String {
+pub fn presence(kind: &str, to: &str) -> String {
     text(&parse(&format!("<presence to='{to}' type='{kind}'/>")))
 }
 
-fn own_presence() -> String {
+pub fn own_presence() -> String {
     text(&Element::bare("presence", "jabber:client"))
 }
 
-fn available(jid: &str) -> ContactOutput {
+pub fn available(jid: &str) -> ContactOutput {
     ContactOutput::Available {
         jid: jid.to_owned(),
         presence: parse(&format!("<presence from='{jid}'/>")),

@@ -9,6 +9,7 @@ mod agent_core;
 mod client_table;
 mod codec;
 mod contacts;
+mod contacts_doubted;
 mod corpora;
 mod dialogue;
 mod dialogue_session;

@@ -14,6 +14,7 @@ use crate::actors::session::{Relay, Relayed};
 use crate::actors::wire::{Progress, Timer};
 use crate::protocol::contacts::{ContactOutput, Contacts};
 use crate::protocol::ns;
+use crate::protocol::stanza::StanzaFault;
 use crate::protocol::stream::Output;
 use crate::protocol::stream::client::ClientEvent;
 use crate::protocol::stream::server::ClientActivity;
@@ -170,21 +171,39 @@ impl Upstream {
                     contacts.handle_roster_change(items);
                 }
             }
-            ClientEvent::Deliver(stanza) if stanza.name() == "presence" => {
+            ClientEvent::Pong { from, is_error } => {
                 if let Some(contacts) = &mut live.contacts {
-                    contacts.handle_presence(stanza, now());
+                    match is_error {
+                        true => contacts.handle_returned(&from),
+                        false => contacts.handle_answered(&from),
+                    }
                 }
             }
-            ClientEvent::Deliver(message) => {
-                let from = message.attr("from").unwrap_or_default().to_owned();
-                if !live.clients.hear(&from, message) {
-                    tracing::debug!(
-                        event = "stanza_ignored",
-                        jid = from,
-                        reason = "nobody of this JID is there"
-                    );
-                }
-            }
+            ClientEvent::Deliver(stanza) => self.handle_stanza(stanza),
+        }
+    }
+
+    fn handle_stanza(&mut self, stanza: Element) {
+        let Some(live) = &mut self.live else { return };
+        let Some(contacts) = &mut live.contacts else { return };
+        if stanza.name() == "presence" {
+            return contacts.handle_presence(stanza, now());
+        }
+        let from = stanza.attr("from").unwrap_or_default().to_owned();
+        if stanza.attr("type") == Some("error") {
+            tracing::debug!(
+                event = "message_returned",
+                jid = from,
+                reason = StanzaFault::condition_in(&stanza)
+            );
+            return contacts.handle_returned(&from);
+        }
+        if !live.clients.hear(&from, stanza) {
+            tracing::debug!(
+                event = "stanza_ignored",
+                jid = from,
+                reason = "nobody of this JID is there"
+            );
         }
     }
 

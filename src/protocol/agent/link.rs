@@ -172,6 +172,8 @@ impl AgentLink {
                     let asked = self.talk.handle_roster(self.now.wall, &items);
                     self.take(asked);
                 }
+                // Agents ping no one but their server.
+                Output::Event(StreamEvent::Pong { .. }) => {}
                 Output::Event(StreamEvent::RosterChanged(items)) => self.talk.handle_roster_change(&items),
             }
         }

@@ -46,7 +46,7 @@ impl Follower {
                         self.logged_in = Some((jid, registered));
                     }
                     Output::Event(AgentEvent::Deliver(stanza)) => self.delivered.push(stanza),
-                    Output::Event(AgentEvent::Roster(_) | AgentEvent::RosterChanged(_)) => {}
+                    Output::Event(AgentEvent::Pong { .. } | AgentEvent::Roster(_) | AgentEvent::RosterChanged(_)) => {}
                     Output::Close(end) => self.end = Some(end),
                 }
             }

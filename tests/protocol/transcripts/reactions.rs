@@ -141,7 +141,7 @@ impl Agent {
                     Output::StartTls => {}
                     Output::Event(AgentEvent::LoggedIn { .. }) => self.logged_in = true,
                     Output::Event(AgentEvent::Deliver(stanza)) => self.delivered.push(stanza),
-                    Output::Event(AgentEvent::Roster(_) | AgentEvent::RosterChanged(_)) => {}
+                    Output::Event(AgentEvent::Pong { .. } | AgentEvent::Roster(_) | AgentEvent::RosterChanged(_)) => {}
                     Output::Close(end) => self.end = Some(end),
                 }
             }

@@ -59,6 +59,13 @@ pub enum ClientEvent {
     },
     /// A message or presence arrived.
     Deliver(Element),
+    /// Something came back from this full JID for a ping of [`CONTACT_PING_ID`](crate::protocol::contacts::CONTACT_PING_ID).
+    Pong {
+        /// Whom it is from.
+        from: String,
+        /// Whether it is an error: nobody is there.
+        is_error: bool,
+    },
     /// The whole roster, as the server keeps it; empty if it keeps none.
     Roster(Vec<RosterItem>),
     /// These contacts have changed; the server has been told that we know.

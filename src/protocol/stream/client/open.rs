@@ -7,6 +7,7 @@ use minidom::Element;
 use super::context::{Context, Stop, unexpected};
 use super::{ClientConfig, ClientEnd, ClientEvent, State};
 use crate::protocol::codec::{Escaped, push};
+use crate::protocol::contacts::CONTACT_PING_ID;
 use crate::protocol::ns;
 use crate::protocol::roster::items;
 use crate::protocol::stanza::{StanzaFault, bare, write_error, write_result};
@@ -95,6 +96,11 @@ impl Open {
             (Some("result" | "error"), query) if is_roster => {
                 let roster = query.map(items).unwrap_or_default();
                 context.out.push(Output::Event(ClientEvent::Roster(roster)));
+            }
+            (Some(kind @ ("result" | "error")), _) if iq.attr("id") == Some(CONTACT_PING_ID) => {
+                let from = iq.attr("from").unwrap_or_default().to_owned();
+                let is_error = kind == "error";
+                context.out.push(Output::Event(ClientEvent::Pong { from, is_error }));
             }
             (Some("get" | "set"), _) => write_error(iq, StanzaFault::ServiceUnavailable, context.text()),
             (_, _) => {}
