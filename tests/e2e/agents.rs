@@ -13,6 +13,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::beside_satellite::BesideSatellite;
+use crate::existing::Identity;
 use crate::ports::free_port;
 use crate::site::{PATIENCE, Site, command};
 
@@ -160,6 +162,17 @@ impl Home {
         Self::unpacked(out.join(name), name)
     }
 
+    /// Of a system that is enrolled at a Satellite, with the servers that an existing agent is given.
+    pub fn of(identity: &Identity, bundle: PathBuf, name: &str) -> Self {
+        fs::create_dir(&bundle).unwrap();
+        fs::write(bundle.join("systemid"), identity.systemid.lock().unwrap().as_str()).unwrap();
+        fs::copy(&identity.ca, bundle.join("RHN-ORG-TRUSTED-SSL-CERT")).unwrap();
+        let (host, https, xmpp) = (&identity.host, identity.https.port(), identity.xmpp.port());
+        let text = format!("server_url = [\"https://{host}:{https}/XMLRPC\"]\njabber_server = \"{host}:{xmpp}\"\n");
+        fs::write(bundle.join("osad.toml"), text).unwrap();
+        Self::unpacked(bundle, name)
+    }
+
     /// With a bundle in it.
     pub fn unpacked(bundle: PathBuf, name: &str) -> Self {
         let home = Self(bundle);
@@ -228,6 +241,20 @@ impl Home {
     /// What the check command wrote down.
     pub fn runs(&self) -> String {
         fs::read_to_string(self.path("runs")).unwrap_or_default()
+    }
+
+    /// How many checks have ended.
+    pub fn checks(&self) -> usize {
+        self.runs().matches("finished").count()
+    }
+
+    /// From now on a check that goes well completes what is due for all systems of this Satellite, before it ends.
+    pub fn completes(&self, beside: &BesideSatellite) {
+        let mut psql = beside.database.psql();
+        psql.arg("-c")
+            .arg("UPDATE rhnServerAction SET status = 2 WHERE status < 2");
+        let line = format!("{psql:?} || exit 1\necho finished");
+        fs::write(self.path("check"), CHECK.replace("echo finished", &line)).unwrap();
     }
 
     /// From now on checks wait until [`Home::open_gate`].

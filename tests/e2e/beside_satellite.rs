@@ -200,16 +200,7 @@ impl BesideSatellite {
 
     /// Adds a system; the home of an agent of our own for it.
     pub fn new_home(&self, name: &str) -> Home {
-        let identity = self.add(name);
-        let bundle = self.site.path(name);
-        fs::create_dir(&bundle).unwrap();
-        fs::write(bundle.join("systemid"), identity.systemid.lock().unwrap().as_str()).unwrap();
-        fs::copy(&identity.ca, bundle.join("RHN-ORG-TRUSTED-SSL-CERT")).unwrap();
-        let (https, xmpp) = (self.https.port(), self.xmpp.port());
-        let text =
-            format!("server_url = [\"https://localhost:{https}/XMLRPC\"]\njabber_server = \"localhost:{xmpp}\"\n");
-        fs::write(bundle.join("osad.toml"), text).unwrap();
-        Home::unpacked(bundle, name)
+        Home::of(&self.add(name), self.site.path(name), name)
     }
 
     pub fn is_completed(&self, action: i64) -> bool {

@@ -1,7 +1,5 @@
 //! `osad` at a site's own XMPP server, whose dispatcher is an existing one.
 
-use std::fs;
-
 use crate::agents::Home;
 use crate::existing::{Credentials, Event};
 use crate::existing_agents::wait_until;
@@ -12,13 +10,7 @@ use crate::servers::{Jabberd2, Prosody, XmppServer};
 fn home(site: &ForeignSite<impl XmppServer>, name: &str) -> Home {
     let identity = site.add(name);
     let bundle = identity.ca.parent().unwrap().join(name);
-    fs::create_dir(&bundle).unwrap();
-    fs::write(bundle.join("systemid"), identity.systemid.lock().unwrap().as_str()).unwrap();
-    fs::copy(&identity.ca, bundle.join("RHN-ORG-TRUSTED-SSL-CERT")).unwrap();
-    let (https, xmpp) = (identity.https.port(), identity.xmpp.port());
-    let text = format!("server_url = [\"https://localhost:{https}/XMLRPC\"]\njabber_server = \"localhost:{xmpp}\"\n");
-    fs::write(bundle.join("osad.toml"), text).unwrap();
-    Home::unpacked(bundle, name)
+    Home::of(&identity, bundle, name)
 }
 
 fn checks(home: &Home) -> usize {

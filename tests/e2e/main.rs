@@ -14,6 +14,8 @@ mod bad_starts;
 #[cfg(feature = "dispatcher")]
 mod behind_http_proxy;
 #[cfg(feature = "dispatcher")]
+mod behind_proxy;
+#[cfg(feature = "dispatcher")]
 mod beside_satellite;
 #[cfg(feature = "dispatcher")]
 mod bundles;

@@ -15,20 +15,20 @@ use crate::servers::{Ejabberd, Jabberd2, Prosody, XmppServer};
 use crate::site::Site;
 
 /// The site's server and the dispatcher that is logged in to it; the server is ended last.
-struct Over<S> {
-    beside: BesideSatellite,
-    server: S,
+pub struct Over<S> {
+    pub beside: BesideSatellite,
+    pub server: S,
 }
 
 impl<S: XmppServer> Over<S> {
-    fn start(start: impl FnOnce(Option<&Path>, &str) -> S) -> Self {
+    pub fn start(start: impl FnOnce(Option<&Path>, &str) -> S) -> Self {
         let mut over = Self::without_login(start, |_| ());
         over.is_logged_in();
         over
     }
 
     /// The same over this server.
-    fn on(site: Site, server: S) -> Self {
+    pub fn on(site: Site, server: S) -> Self {
         let beside = BesideSatellite::over(site, &server, HURRY);
         let mut over = Self { beside, server };
         over.is_logged_in();
@@ -36,7 +36,7 @@ impl<S: XmppServer> Over<S> {
     }
 
     /// A dispatcher that may not be able to log in, once this was done to the server.
-    fn without_login(start: impl FnOnce(Option<&Path>, &str) -> S, prepare: impl FnOnce(&mut S)) -> Self {
+    pub fn without_login(start: impl FnOnce(Option<&Path>, &str) -> S, prepare: impl FnOnce(&mut S)) -> Self {
         let site = Site::initialised();
         let mut server = start(Some(&site.path("data/tls")), "localhost");
         prepare(&mut server);
@@ -46,12 +46,12 @@ impl<S: XmppServer> Over<S> {
         }
     }
 
-    fn is_logged_in(&mut self) {
+    pub fn is_logged_in(&mut self) {
         self.beside.log.wait_for("upstream_logged_in", "");
     }
 
     /// Why the dispatcher is not logged in, in the log and in `status`.
-    fn is_lost_because(&mut self, words: &str) {
+    pub fn is_lost_because(&mut self, words: &str) {
         self.beside.log.wait_for("upstream_lost", words);
         let upstream = self.status();
         let error = upstream["error"].as_str().unwrap_or_default();
@@ -62,7 +62,7 @@ impl<S: XmppServer> Over<S> {
         );
     }
 
-    fn status(&self) -> Value {
+    pub fn status(&self) -> Value {
         self.beside.site.run(["status", "--json"]).json()["running"]["upstream"].clone()
     }
 
@@ -76,7 +76,7 @@ impl<S: XmppServer> Over<S> {
         identity
     }
 
-    fn shown(&self, state: &str) {
+    pub fn shown(&self, state: &str) {
         wait_until(state, || self.beside.state("client") == state);
     }
 

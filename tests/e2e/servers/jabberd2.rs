@@ -111,6 +111,21 @@ impl Jabberd2 {
         rows.into_iter().map(|row| row.jid).collect()
     }
 
+    /// Ends the part that speaks to other servers; clients stay.
+    pub fn end_s2s(&mut self) {
+        let s2s = self.processes.0.remove(2);
+        Processes(vec![s2s]).end(Signal::SIGKILL);
+    }
+
+    /// Starts it again; returns when it can be reached.
+    pub fn start_s2s(&mut self) {
+        let logs = logs(self.directory.path());
+        self.spawn("s2s");
+        let s2s = self.s2s;
+        self.processes
+            .wait_until("servers are served", &logs, || TcpStream::connect(s2s).is_ok());
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
