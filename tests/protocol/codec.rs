@@ -217,11 +217,31 @@ fn levels(element: &minidom::Element) -> usize {
 }
 
 #[test]
-fn flood_of_small_elements_is_bounded_by_bytes() {
-    assert_eq!(
-        fault(&format!("<a>{}", "<b/>".repeat(5_000))),
-        CodecError::TooLong { limit: 10_000 }
-    );
+fn flood_of_small_elements_is_refused() {
+    let with = |count: usize| format!("{HEADER}<a>{}</a>", "<b/>".repeat(count));
+
+    assert_eq!(decode(&with(999)).map(|frames| frames.len()), Ok(2));
+    assert_eq!(decode(&with(1_000)), Err(CodecError::TooManyElements { limit: 1_000 }));
+}
+
+#[test]
+fn elements_are_counted_for_each_stanza_and_those_beyond_are_left_out_where_excess_is() {
+    let stanza = format!("<a>{}<c><d/></c>x</a>", "<b/>".repeat(200_000));
+    let text = format!("{HEADER}<a/>{stanza}{stanza}");
+
+    let frames = decode_all(&mut Decoder::new(Limits::FROM_SERVER), text.as_bytes()).unwrap();
+
+    let [Frame::Open(_), Frame::Stanza(_), stanzas @ ..] = frames.as_slice() else {
+        panic!("{} frames", frames.len());
+    };
+    assert_eq!(stanzas.len(), 2);
+    for stanza in stanzas {
+        let Frame::Stanza(stanza) = stanza else {
+            panic!("{stanza:?}")
+        };
+        assert_eq!(stanza.children().count(), 159_999);
+        assert_eq!(stanza.text(), "x");
+    }
 }
 
 #[test]

@@ -21,9 +21,11 @@ pub struct Limits {
     pub depth: usize,
     /// Attributes of one element, namespace declarations not counted.
     pub attributes: usize,
+    /// Elements of one stanza: one takes 4 bytes at least, and 50 times as much memory.
+    pub elements: usize,
     /// Bytes of one name or attribute value; the reader reserves this much while it is inside a tag.
     pub token_bytes: usize,
-    /// Whether elements that lie too deep, and attributes that are too many, are left out instead of ending the stream:
+    /// Whether elements that lie too deep or are too many, and attributes that are too many, are left out instead of ending the stream:
     /// where one stream carries the stanzas of many, none of these may end it.
     pub prunes: bool,
 }
@@ -34,18 +36,21 @@ impl Limits {
         stanza_bytes: 10_000,
         depth: 16,
         attributes: 32,
+        elements: 1_000,
         token_bytes: TOKEN_BYTES_MAX,
         prunes: false,
     };
     /// After login: room for an announcement with many reports.
     pub const AFTER_LOGIN: Self = Self {
         stanza_bytes: 65_536,
+        elements: 4_000,
         ..Self::BEFORE_LOGIN
     };
     /// What a server that many log in to sends us, its roster first: a contact takes some 100 bytes. Servers relay
     /// stanzas of 64 KiB to 512 KiB by their own settings.
     pub const FROM_SERVER: Self = Self {
         stanza_bytes: 16 * 1_024 * 1_024,
+        elements: 160_000,
         token_bytes: 512 * 1_024,
         prunes: true,
         ..Self::BEFORE_LOGIN
@@ -69,6 +74,8 @@ pub struct Decoder {
     limits: Limits,
     /// Bytes taken since the last complete frame.
     taken: usize,
+    /// Elements begun since then.
+    elements: usize,
     opened: bool,
     /// The open elements of the stanza being read, outermost first.
     path: Vec<Element>,
@@ -86,6 +93,7 @@ impl Decoder {
             }),
             limits,
             taken: 0,
+            elements: 0,
             opened: false,
             path: Vec::new(),
             pruned: 0,
@@ -119,7 +127,7 @@ impl Decoder {
                 return Ok(None);
             };
             if let Some(frame) = self.handle(event)? {
-                self.taken = 0;
+                (self.taken, self.elements) = (0, 0);
                 return Ok(Some(frame));
             }
         }
@@ -184,15 +192,12 @@ impl Decoder {
             Err(_) if self.limits.prunes => attributes = AttrMap::new(),
             checked => checked?,
         }
-        // The stream element is one level, this element another.
-        if self.pruned > 0 || self.path.len() + 2 > self.limits.depth {
-            if self.limits.prunes {
+        match self.check_place() {
+            Err(_) if self.limits.prunes => {
                 self.pruned += 1;
                 return Ok(None);
             }
-            return Err(CodecError::TooDeep {
-                limit: self.limits.depth,
-            });
+            checked => checked?,
         }
         if self.path.is_empty() {
             self.parser.set_text_buffering(true);
@@ -231,6 +236,20 @@ impl Decoder {
             return Ok(());
         }
         Err(CodecError::TextBetweenStanzas)
+    }
+
+    /// Whether there is room for another element here.
+    fn check_place(&mut self) -> Result<(), CodecError> {
+        let Limits { depth, elements, .. } = self.limits;
+        self.elements += 1;
+        // The stream element is one level, this element another.
+        if self.path.len() + 2 > depth {
+            return Err(CodecError::TooDeep { limit: depth });
+        }
+        if self.pruned > 0 || self.elements > elements {
+            return Err(CodecError::TooManyElements { limit: elements });
+        }
+        Ok(())
     }
 
     fn check_attributes(&self, attributes: &AttrMap) -> Result<(), CodecError> {

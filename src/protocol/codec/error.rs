@@ -24,6 +24,12 @@ pub enum CodecError {
         /// The limit that was in force.
         limit: usize,
     },
+    /// A stanza has more elements than the limit.
+    #[error("a stanza has more than {limit} elements")]
+    TooManyElements {
+        /// The limit that was in force.
+        limit: usize,
+    },
     /// A comment, processing instruction, DTD or entity (RFC 6120, section 11.1).
     #[error("comment, processing instruction, document type or entity")]
     Restricted,
@@ -51,9 +57,10 @@ impl CodecError {
     /// The stream error to send for it (RFC 6120, section 4.9.3).
     pub fn condition(self) -> DefinedCondition {
         match self {
-            Self::TooLong { .. } | Self::TooDeep { .. } | Self::TooManyAttributes { .. } => {
-                DefinedCondition::PolicyViolation
-            }
+            Self::TooLong { .. }
+            | Self::TooDeep { .. }
+            | Self::TooManyAttributes { .. }
+            | Self::TooManyElements { .. } => DefinedCondition::PolicyViolation,
             Self::Restricted => DefinedCondition::RestrictedXml,
             Self::UndeclaredPrefix => DefinedCondition::BadNamespacePrefix,
             Self::Encoding => DefinedCondition::UnsupportedEncoding,
