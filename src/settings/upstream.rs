@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::database::{Deployment, one_of};
 use super::dispatcher::DispatcherSettings;
@@ -24,6 +25,19 @@ settings! {
         /// Whether a certificate without any subjectAltName may have the name as its subject's common name, as old ones of
         /// Satellites do. The start warns of it.
         common_name: bool = Some("false"), Restart;
+        /// For tests of whole deployments, which use debug builds: how long it may be silent.
+        #[cfg(debug_assertions)]
+        silence_timeout: Duration = Some("80s"), Restart;
+    }
+}
+
+impl UpstreamSettings {
+    /// How long the server may be silent; it is asked for a word before. Agents must be shown as offline within 90 s.
+    pub const fn silence_timeout(&self) -> Duration {
+        #[cfg(debug_assertions)]
+        return self.silence_timeout;
+        #[cfg(not(debug_assertions))]
+        Duration::from_secs(80)
     }
 }
 

@@ -167,11 +167,14 @@ impl Live {
 
 /// How this account logs in.
 pub(super) fn stream_config(parts: &UpstreamParts, account: &DispatcherAccount) -> ClientConfig {
+    let usual = ClientConfig::new(parts.dialer.domain(), &account.username, account.password.clone());
     ClientConfig {
         resource: RESOURCE.to_owned(),
+        // A login takes a few answers.
+        login_timeout: usual.login_timeout.min(parts.silence_timeout),
         silence_timeout: parts.silence_timeout,
         limits: Limits::FROM_SERVER,
-        ..ClientConfig::new(parts.dialer.domain(), &account.username, account.password.clone())
+        ..usual
     }
 }
 

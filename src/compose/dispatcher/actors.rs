@@ -35,9 +35,6 @@ const INTENSITY: Intensity = Intensity {
     window: Duration::from_secs(60),
 };
 
-/// Longest time without a word from the site's own server, which is asked for one before.
-const UPSTREAM_SILENCE: Duration = Duration::from_secs(80);
-
 /// Addresses that stay, whichever generation is behind them.
 #[derive(Clone)]
 pub struct Addresses {
@@ -146,8 +143,14 @@ pub fn start(
     let push = threads.push.handle();
     let (registration, who_registers) = services.registration;
     let sessions = sessions(settings.push.existing_drift_max, &adapters, addresses, threads);
-    let upstream = adapters.upstream.clone();
-    let upstream = upstream.map(|server| self::upstream(server, &adapters, &sessions, addresses, main.clone()));
+    let upstream = adapters.upstream.clone().map(|(dialer, accounts)| UpstreamParts {
+        dialer,
+        accounts,
+        sessions: sessions.clone(),
+        silence_timeout: settings.upstream.silence_timeout(),
+        entropy: Arc::clone(&adapters.entropy),
+    });
+    let upstream = upstream.map(|parts| self::upstream(parts, addresses, main.clone()));
     let mut specs = vec![
         router(addresses, push.clone()),
         poller(settings, &adapters, addresses, push),
@@ -248,20 +251,7 @@ fn tls_supervisor(adapters: Adapters, sessions: Sessions, addresses: &Addresses,
     )
 }
 
-fn upstream(
-    (dialer, accounts): (Arc<dyn Dialer>, Arc<dyn UpstreamAccounts>),
-    adapters: &Adapters,
-    sessions: &Sessions,
-    addresses: &Addresses,
-    arbiter: ArbiterHandle,
-) -> ChildSpec {
-    let parts = UpstreamParts {
-        dialer,
-        accounts,
-        sessions: sessions.clone(),
-        silence_timeout: UPSTREAM_SILENCE,
-        entropy: Arc::clone(&adapters.entropy),
-    };
+fn upstream(parts: UpstreamParts, addresses: &Addresses, arbiter: ArbiterHandle) -> ChildSpec {
     let factory = move |guard| Upstream::new(parts.clone(), guard);
     ChildSpec::new(
         "upstream",
