@@ -12,11 +12,17 @@
 //! A client at another server is told to be gone by that server; and by nobody if that server is gone, or the way to it. [`doubts`]
 //! finds out.
 //!
+//! A component has no roster and no server that keeps presence for it (XEP-0114), so it does both for itself. What is subscribed
+//! is in the rosters of its contacts, at their servers: each is probed once, and one that shows itself is shown that we are there.
+//! Who has not been seen when all are probed is asked, since it may have asked while we were not there.
+//!
 //! Only registered JIDs have an effect. Others wait in a small room for the next reading, since agents register a moment
 //! before they show themselves, and are forgotten after it.
 
+mod contact;
 mod doubts;
 mod room;
+mod stanzas;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -25,11 +31,13 @@ use minidom::Element;
 
 pub use self::doubts::CONTACT_PING_ID;
 
+use self::contact::{Contact, Duty, Keeper};
 use self::doubts::Doubts;
 use self::room::{Held, WaitingRoom};
+use self::stanzas::{available, presence, removal};
 use super::ns;
 use super::roster::{RosterItem, Subscription};
-use super::stanza::{bare, set_attribute};
+use super::stanza::bare;
 
 /// How often registrations are read without need.
 const REFRESH: Duration = Duration::from_secs(60);
@@ -56,29 +64,11 @@ pub enum ContactOutput {
     Unavailable(String),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Duty {
-    Approve,
-    Subscribe,
-    Remove,
-}
-
-#[derive(Debug)]
-struct Contact {
-    subscription: Subscription,
-    is_asked: bool,
-    in_roster: bool,
-    is_registered: bool,
-    /// The reading that was under way, or next, when it was last heard of.
-    heard_in: u64,
-    /// What is queued for it.
-    duties: [bool; 3],
-}
-
 /// The contacts of one login.
 #[derive(Debug)]
 pub struct Contacts {
     own: Box<str>,
+    keeper: Keeper,
     /// By bare JID.
     contacts: HashMap<Box<str>, Contact>,
     /// Full JIDs.
@@ -100,6 +90,7 @@ impl Contacts {
     pub fn new(own: &str) -> Self {
         Self {
             own: bare(own).into(),
+            keeper: Keeper::Server,
             contacts: HashMap::new(),
             registered: HashSet::new(),
             room: WaitingRoom::default(),
@@ -112,6 +103,16 @@ impl Contacts {
             stranger_pause: STRANGER_PAUSE_MIN,
             doubts: Doubts::new(own),
             outputs: VecDeque::new(),
+        }
+    }
+
+    /// Begins with a component's login under this JID to the server of this domain: the registrations are to be read.
+    pub fn of_component(own: &str, server: &str, now: Instant) -> Self {
+        Self {
+            keeper: Keeper::Ourselves,
+            doubts: Doubts::new(server),
+            read_at: Some(now),
+            ..Self::new(own)
         }
     }
 
@@ -144,6 +145,7 @@ impl Contacts {
             None if !self.is_registered(bare(&from)) => self.hold(&from, Held::Presence(presence), now),
             Some("subscribe") if self.is_registered(bare(&from)) => self.accept(bare(&from)),
             Some("subscribe") => self.hold(&from, Held::Subscribe, now),
+            Some("probe") if self.keeper == Keeper::Ourselves => self.answer_probe(bare(&from)),
             Some("unavailable") => self.lose_sight(from),
             Some("error") => {
                 self.doubts.miss(&from);
@@ -168,13 +170,16 @@ impl Contacts {
             .for_each(|contact| contact.is_registered = false);
         self.registered = jids.into_iter().map(String::into_boxed_str).collect();
         let mut accounts: HashSet<Box<str>> = self.registered.iter().map(|jid| bare(jid).into()).collect();
-        self.presence_due |= is_first;
+        self.presence_due |= is_first && self.keeper == Keeper::Server;
         self.announced = true;
         accounts.remove(&self.own);
         for account in accounts {
+            let is_unknown = self.keeper == Keeper::Ourselves && !self.contacts.contains_key(&account);
             let contact = self.contact(&account);
             contact.is_registered = true;
-            if !contact.subscription.is_to() && (is_first || !contact.is_asked) {
+            if is_unknown {
+                self.queue(Duty::Probe, &account);
+            } else if !contact.subscription.is_to() && (is_first || !contact.is_asked) {
                 self.queue(Duty::Subscribe, &account);
             }
         }
@@ -216,12 +221,23 @@ impl Contacts {
             let Some(contact) = self.contacts.get_mut(&jid) else {
                 continue;
             };
-            if !std::mem::take(&mut contact.duties[duty as usize]) {
+            if !contact.fulfil(duty) {
                 // It went before its turn.
                 continue;
             }
             match duty {
                 Duty::Approve => return Some(presence("subscribed", &jid)),
+                Duty::Show => {
+                    contact.is_shown = true;
+                    return Some(available(&jid));
+                }
+                Duty::Probe if contact.is_registered => {
+                    // Behind all probes: a contact that is seen by then is not asked.
+                    if !contact.is_asked {
+                        self.queue(Duty::Subscribe, &jid);
+                    }
+                    return Some(presence("probe", &jid));
+                }
                 Duty::Subscribe if contact.is_registered && !contact.subscription.is_to() => {
                     contact.is_asked = true;
                     return Some(presence("subscribe", &jid));
@@ -230,7 +246,7 @@ impl Contacts {
                     contact.in_roster = false;
                     return Some(removal(&jid));
                 }
-                Duty::Subscribe | Duty::Remove => {}
+                Duty::Probe | Duty::Subscribe | Duty::Remove => {}
             }
         }
     }
@@ -240,6 +256,12 @@ impl Contacts {
         self.presence_due || self.doubts.has_pings() || !self.duties.is_empty()
     }
 
+    /// What a component says when it goes, since nobody says it for it.
+    pub fn farewells(&self) -> impl Iterator<Item = Element> {
+        let shown = self.contacts.iter().filter(|(_, contact)| contact.is_shown);
+        shown.map(|(account, _)| presence("unavailable", account))
+    }
+
     /// How many registrations there are.
     pub fn registrations(&self) -> usize {
         self.registered.len()
@@ -247,20 +269,37 @@ impl Contacts {
 
     fn contact(&mut self, account: &str) -> &mut Contact {
         let heard_in = self.readings;
-        let contact = self.contacts.entry(account.into()).or_insert(Contact {
-            subscription: Subscription::None,
-            is_asked: false,
-            in_roster: false,
-            is_registered: false,
-            heard_in,
-            duties: [false; 3],
-        });
+        let contact = self.contacts.entry(account.into()).or_insert(Contact::new(heard_in));
         contact.heard_in = heard_in;
         contact
     }
 
     fn is_registered(&self, account: &str) -> bool {
         self.contacts.get(account).is_some_and(|contact| contact.is_registered)
+    }
+
+    /// A component has to show itself to whoever is there, once; from then on clients' servers probe it as they come.
+    fn greet(&mut self, account: &str) {
+        if self.keeper == Keeper::Ourselves {
+            let contact = self.contact(account);
+            contact.subscription = Subscription::To;
+            if !contact.is_shown {
+                self.queue(Duty::Show, account);
+            }
+        }
+    }
+
+    /// A contact wants to know whether we are there, as its server asks for it when it comes. If it is not seen in spite of that,
+    /// its roster may say that we do not want to.
+    fn answer_probe(&mut self, account: &str) {
+        if !self.is_registered(account) {
+            return;
+        }
+        self.queue(Duty::Show, account);
+        let contact = self.contact(account);
+        if !contact.subscription.is_to() && !contact.is_asked {
+            self.queue(Duty::Subscribe, account);
+        }
     }
 
     /// A contact does not let us see it any more; strangers make no entry by saying so.
@@ -280,22 +319,22 @@ impl Contacts {
     /// Lets a registered client see us, and asks to see it, whatever was asked before: it may have lost that. It is there,
     /// so it goes before all those who may not be.
     fn accept(&mut self, account: &str) {
+        let shows = self.keeper == Keeper::Ourselves;
         let contact = self.contact(account);
-        if std::mem::replace(&mut contact.duties[Duty::Approve as usize], true) {
+        if !contact.take_on(Duty::Approve) {
             return;
         }
-        let is_seen = contact.subscription.is_to();
-        contact.duties[Duty::Subscribe as usize] |= !is_seen;
-        if !is_seen {
-            self.duties.push_front((Duty::Subscribe, account.into()));
+        let asks = !contact.subscription.is_to();
+        let wanted = [(Duty::Subscribe, asks), (Duty::Show, shows), (Duty::Approve, true)];
+        for (duty, _) in wanted.into_iter().filter(|(_, is_wanted)| *is_wanted) {
+            self.contact(account).take_on(duty);
+            self.duties.push_front((duty, account.into()));
         }
-        self.duties.push_front((Duty::Approve, account.into()));
     }
 
     /// Once each at a time, so that the queue is no longer than the table.
     fn queue(&mut self, duty: Duty, account: &str) {
-        let queued = &mut self.contact(account).duties[duty as usize];
-        if !std::mem::replace(queued, true) {
+        if self.contact(account).take_on(duty) {
             self.duties.push_back((duty, account.into()));
         }
     }
@@ -313,16 +352,18 @@ impl Contacts {
         let readings = self.readings;
         let gone = |contact: &Contact| !contact.is_registered && contact.heard_in < readings;
         let accounts = self.contacts.iter().filter(|(_, contact)| gone(contact));
-        let accounts: Vec<(Box<str>, bool)> = accounts
-            .map(|(jid, contact)| (jid.clone(), contact.in_roster))
+        let accounts: Vec<(Box<str>, bool, bool)> = accounts
+            .map(|(jid, contact)| (jid.clone(), contact.in_roster, contact.subscription.is_to()))
             .collect();
-        for (account, in_roster) in accounts {
+        for (account, in_roster, is_seen) in accounts {
             self.doubts.forget(&account);
             if in_roster {
                 self.queue(Duty::Remove, &account);
-                self.outputs.push_back(ContactOutput::Unavailable(account.into()));
             } else {
                 self.contacts.remove(&account);
+            }
+            if in_roster || is_seen {
+                self.outputs.push_back(ContactOutput::Unavailable(account.into()));
             }
         }
     }
@@ -350,25 +391,4 @@ impl Contacts {
         };
         self.read_at = Some(now + REFRESH);
     }
-}
-
-fn presence(kind: &str, to: &str) -> Element {
-    let mut presence = Element::bare("presence", ns::CLIENT);
-    set_attribute(&mut presence, "type", kind);
-    set_attribute(&mut presence, "to", to);
-    presence
-}
-
-/// One item each, as the standard wants it (RFC 6121, section 2.5).
-fn removal(jid: &str) -> Element {
-    let mut item = Element::bare("item", ns::ROSTER);
-    set_attribute(&mut item, "jid", jid);
-    set_attribute(&mut item, "subscription", "remove");
-    let mut query = Element::bare("query", ns::ROSTER);
-    query.append_child(item);
-    let mut iq = Element::bare("iq", ns::CLIENT);
-    set_attribute(&mut iq, "type", "set");
-    set_attribute(&mut iq, "id", "remove");
-    iq.append_child(query);
-    iq
 }

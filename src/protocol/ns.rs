@@ -2,6 +2,8 @@
 
 /// Stanzas between client and server (RFC 6120, section 4.8.2).
 pub const CLIENT: &str = "jabber:client";
+/// Stanzas between a component and its server (XEP-0114, section 3).
+pub const COMPONENT: &str = "jabber:component:accept";
 /// The stream element, features and stream errors (RFC 6120, section 4.8.1).
 pub const STREAM: &str = "http://etherx.jabber.org/streams";
 /// Stream error conditions (RFC 6120, section 4.9.2).

@@ -8,6 +8,8 @@
 mod agent_core;
 mod client_table;
 mod codec;
+mod component;
+mod component_contacts;
 mod contacts;
 mod contacts_doubted;
 mod corpora;

@@ -72,6 +72,8 @@ pub enum Frame {
 pub struct Decoder {
     parser: Parser,
     limits: Limits,
+    /// The namespace of stanzas on this stream, which are given out as those of clients.
+    stanzas: &'static str,
     /// Bytes taken since the last complete frame.
     taken: usize,
     /// Elements begun since then.
@@ -92,11 +94,21 @@ impl Decoder {
                 ..Options::default()
             }),
             limits,
+            stanzas: ns::CLIENT,
             taken: 0,
             elements: 0,
             opened: false,
             path: Vec::new(),
             pruned: 0,
+        }
+    }
+
+    /// The same on a component's stream: its stanzas have another namespace and mean the same, so they are given out in that of
+    /// clients (XEP-0114, section 3).
+    pub fn of_component(limits: Limits) -> Self {
+        Self {
+            stanzas: ns::COMPONENT,
+            ..Self::new(limits)
         }
     }
 
@@ -202,6 +214,11 @@ impl Decoder {
         if self.path.is_empty() {
             self.parser.set_text_buffering(true);
         }
+        let namespace = if namespace == self.stanzas {
+            ns::CLIENT
+        } else {
+            namespace.as_str()
+        };
         let mut element = Element::bare(name, namespace);
         *element.attrs_mut() = attributes;
         self.path.push(element);

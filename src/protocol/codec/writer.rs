@@ -42,7 +42,8 @@ fn replacement(character: char) -> Option<&'static str> {
     }
 }
 
-/// Appends `element` to `output` as a child of a stream whose default namespace is `jabber:client`.
+/// Appends `element` to `output` as a child of a stream whose default namespace is `jabber:client`, or of a component's stream:
+/// what is in the namespace of clients is written without one, and so is in that of the stream.
 pub fn write_element(element: &Element, output: &mut String) {
     write_inside(element, ns::CLIENT, output);
 }

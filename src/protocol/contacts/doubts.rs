@@ -27,6 +27,7 @@ const SILENT_READINGS: u8 = 3;
 /// See the [module](self). JIDs are full, but for those that are asked for.
 #[derive(Debug)]
 pub(super) struct Doubts {
+    /// That of our server.
     own_domain: Box<str>,
     /// By domain.
     there: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
@@ -61,6 +62,7 @@ impl Contacts {
     /// A registered client is there.
     pub(super) fn see(&mut self, jid: String, presence: Element) {
         self.doubts.see(&jid);
+        self.greet(bare(&jid));
         self.outputs.push_back(ContactOutput::Available { jid, presence });
     }
 
@@ -72,6 +74,7 @@ impl Contacts {
 }
 
 impl Doubts {
+    /// Begins for our JID, or for the domain of the server.
     pub(super) fn new(own: &str) -> Self {
         Self {
             own_domain: domain(own).into(),

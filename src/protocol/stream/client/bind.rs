@@ -4,7 +4,7 @@ use minidom::Element;
 
 use super::context::{Context, Login, Stop, unexpected};
 use super::open::{Open, ROSTER_ID};
-use super::{ClientEnd, ClientEvent, State};
+use super::{ClientEnd, ClientEvent, Role, State};
 use crate::protocol::codec::{Escaped, push};
 use crate::protocol::ns;
 use crate::protocol::stream::Output;
@@ -46,11 +46,13 @@ impl ExpectBound {
 /// Begins the session under its full JID.
 pub(super) fn begin_session(login: &Login, jid: String, context: &mut Context<'_>) -> State {
     context.decoder.set_limits(login.config.limits);
-    // Before any presence: servers with stored rosters deliver subscription requests only to those who asked.
-    push(
-        context.text(),
-        format_args!("<iq type='get' id='{ROSTER_ID}'><query xmlns='{}'/></iq>", ns::ROSTER),
-    );
+    if login.config.role == Role::Client {
+        // Before any presence: servers with stored rosters deliver subscription requests only to those who asked.
+        push(
+            context.text(),
+            format_args!("<iq type='get' id='{ROSTER_ID}'><query xmlns='{}'/></iq>", ns::ROSTER),
+        );
+    }
     let open = Open::new(&login.config, &jid, context.now);
     context.out.push(Output::Event(ClientEvent::LoggedIn {
         jid,

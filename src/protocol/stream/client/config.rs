@@ -5,10 +5,26 @@ use std::time::Duration;
 use crate::domain::secret::Secret;
 use crate::protocol::codec::Limits;
 
+/// As what we log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// As a client, inside TLS.
+    Client,
+    /// As a component (XEP-0114): `domain` is all ours, and `password` is the secret that the server knows of it.
+    Component {
+        /// The server's own domain, which answers pings.
+        server: String,
+        /// Whether TLS comes before the first byte. To be left out only where nobody can listen.
+        tls: bool,
+    },
+}
+
 /// Account and patience of one connection.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// The server's domain, as it was connected to.
+    /// As what we log in.
+    pub role: Role,
+    /// The server's domain, as it was connected to; a component's own.
     pub domain: String,
     /// The account.
     pub username: String,
@@ -33,6 +49,7 @@ impl ClientConfig {
     /// An agent's defaults.
     pub fn new(domain: &str, username: &str, password: Secret) -> Self {
         Self {
+            role: Role::Client,
             domain: domain.to_owned(),
             username: username.to_owned(),
             password,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use minidom::Element;
 
-use super::{ClientConfig, ClientEnd, ClientOutputs};
+use super::{ClientConfig, ClientEnd, ClientOutputs, Role};
 use crate::protocol::codec::{Decoder, Limits};
 use crate::protocol::sasl::TlsExporter;
 use crate::protocol::stream::Seed;
@@ -61,10 +61,14 @@ impl Login {
     /// Reads a stream of the server, which has proved who it is. Without SASL it is not restarted at the end of the
     /// login, so what cannot be changed then has to be right from here on.
     pub(super) fn decoder(&self) -> Decoder {
-        Decoder::new(Limits {
+        let limits = Limits {
             token_bytes: self.config.limits.token_bytes,
             ..Limits::BEFORE_LOGIN
-        })
+        };
+        match self.config.role {
+            Role::Client => Decoder::new(limits),
+            Role::Component { .. } => Decoder::of_component(limits),
+        }
     }
 }
 

@@ -13,13 +13,16 @@
 //! ```
 //!
 //! A server without SASL gets `jabber:iq:auth` instead: ExpectFeatures ─► ExpectFields ─► ExpectSession ─► Open.
+//! A component (XEP-0114) has a login of its own, and adds its address to what it sends:
+//! (ExpectHandshake ─► TLS, where the server is elsewhere) ─► ExpectComponentHeader ─► ExpectAcceptance ─► Open.
 //!
-//! TLS is not optional, the strongest mechanism that both sides can do is taken, and a server that cannot prove that
+//! To a client TLS is not optional, the strongest mechanism that both sides can do is taken, and a server that cannot prove that
 //! it knows the password is left. Nothing is tried twice: the caller decides what comes after an end.
 
 mod account;
 mod authenticate;
 mod bind;
+mod component;
 mod config;
 mod context;
 mod features;
@@ -31,11 +34,12 @@ use std::time::Instant;
 use minidom::Element;
 use xmpp_parsers::stream_error::DefinedCondition;
 
-pub use config::ClientConfig;
+pub use config::{ClientConfig, Role};
 
 use self::account::{ExpectAccount, ExpectForm};
 use self::authenticate::{ExpectChallenge, ExpectServerProof, ExpectSuccess};
 use self::bind::ExpectBound;
+use self::component::{ExpectAcceptance, ExpectComponentHeader};
 use self::context::{Context, Login, Stop};
 use self::features::{ExpectFeatures, ExpectHeader, ExpectProceed, Phase};
 use self::iq_auth::{ExpectFields, ExpectSession};
@@ -146,6 +150,8 @@ enum State {
     ExpectForm(Box<ExpectForm>),
     ExpectAccount(Box<ExpectAccount>),
     ExpectBound(Box<ExpectBound>),
+    ExpectComponentHeader(Box<ExpectComponentHeader>),
+    ExpectAcceptance(Box<ExpectAcceptance>),
     Open(Open),
     Closed,
 }
@@ -155,12 +161,18 @@ impl ClientStream {
     pub fn new(config: ClientConfig, seed: Seed, now: Instant) -> Self {
         let login = Login::new(config, seed, now);
         let mut out = Outputs::new();
-        let state = ExpectHeader::begin(login, Phase::BeforeTls, out.text());
-        Self {
-            decoder: Decoder::new(Limits::BEFORE_LOGIN),
-            out,
-            state,
-        }
+        let (decoder, state) = match login.config.role {
+            Role::Client => (
+                Decoder::new(Limits::BEFORE_LOGIN),
+                ExpectHeader::begin(login, Phase::BeforeTls, out.text()),
+            ),
+            Role::Component { tls: true, .. } => {
+                out.push(Output::StartTls);
+                (login.decoder(), State::ExpectHandshake(Box::new(login)))
+            }
+            Role::Component { tls: false, .. } => (login.decoder(), ExpectComponentHeader::begin(login, out.text())),
+        };
+        Self { decoder, out, state }
     }
 
     /// Takes bytes from the connection, in any split.
@@ -192,7 +204,10 @@ impl ClientStream {
             State::ExpectHandshake(mut login) => {
                 self.decoder = login.decoder();
                 login.exporter = exporter;
-                ExpectHeader::begin(*login, Phase::InsideTls, self.out.text())
+                match login.config.role {
+                    Role::Client => ExpectHeader::begin(*login, Phase::InsideTls, self.out.text()),
+                    Role::Component { .. } => ExpectComponentHeader::begin(*login, self.out.text()),
+                }
             }
             other => other,
         };
@@ -209,14 +224,17 @@ impl ClientStream {
 
     /// Sends a stanza; dropped when not logged in.
     pub fn send(&mut self, stanza: &Element) {
-        if self.is_open() {
-            write_element(stanza, self.out.text());
+        if let State::Open(open) = &self.state {
+            match open.addressed(stanza) {
+                Some(addressed) => write_element(&addressed, self.out.text()),
+                None => write_element(stanza, self.out.text()),
+            }
         }
     }
 
-    /// Ends the stream: says goodbye where somebody listens.
+    /// Ends the stream: says goodbye where somebody listens. A component is not missed by anybody whom it does not tell itself.
     pub fn close(&mut self) {
-        if self.is_open() {
+        if matches!(&self.state, State::Open(open) if !open.is_component()) {
             self.out.text().push_str("<presence type='unavailable'/>");
         }
         if !matches!(self.state, State::Closed) {
@@ -269,7 +287,8 @@ impl ClientStream {
             Frame::Close => Err(Stop(ClientEnd::ClosedByServer)),
             Frame::Open(header) => match std::mem::replace(&mut self.state, State::Closed) {
                 State::ExpectHeader(state) => state.handle_header(&header),
-                // A decoder gives one header, and every state behind ExpectHeader was entered by it.
+                State::ExpectComponentHeader(state) => Ok(state.handle_header(&header, &mut context)),
+                // A decoder gives one header, and every state behind these was entered by it.
                 other => Ok(other),
             },
             Frame::Stanza(element) if element.is("error", ns::STREAM) => {
@@ -312,9 +331,13 @@ impl State {
             Self::ExpectForm(state) => state.handle(&element, context),
             Self::ExpectAccount(state) => state.handle(&element, context),
             Self::ExpectBound(state) => state.handle(&element, context),
+            Self::ExpectAcceptance(state) => state.handle(&element, context),
             Self::Open(state) => state.handle(element, context),
-            // No element arrives in these: the first has no open stream yet, the others take no input.
-            state @ (Self::ExpectHeader(_) | Self::ExpectHandshake(_) | Self::Closed) => Ok(state),
+            // No element arrives in these: the first have no open stream yet, the others take no input.
+            state @ (Self::ExpectHeader(_)
+            | Self::ExpectComponentHeader(_)
+            | Self::ExpectHandshake(_)
+            | Self::Closed) => Ok(state),
         }
     }
 
@@ -333,6 +356,8 @@ impl State {
             Self::ExpectForm(state) => Some(&state.login),
             Self::ExpectAccount(state) => Some(&state.login),
             Self::ExpectBound(state) => Some(&state.login),
+            Self::ExpectComponentHeader(state) => Some(&state.login),
+            Self::ExpectAcceptance(state) => Some(&state.login),
             Self::Open(_) | Self::Closed => None,
         }
     }

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use minidom::Element;
 
 use super::context::{Context, Stop, unexpected};
-use super::{ClientConfig, ClientEnd, ClientEvent, State};
+use super::{ClientConfig, ClientEnd, ClientEvent, Role, State};
 use crate::protocol::codec::{Escaped, push};
 use crate::protocol::contacts::CONTACT_PING_ID;
 use crate::protocol::ns;
 use crate::protocol::roster::items;
-use crate::protocol::stanza::{StanzaFault, bare, write_error, write_result};
+use crate::protocol::stanza::{StanzaFault, bare, set_attribute, write_error, write_result};
 use crate::protocol::stream::Output;
 
 /// Marks the request for the roster, and its answer.
@@ -18,17 +18,35 @@ pub(super) const ROSTER_ID: &str = "roster";
 
 /// A session.
 pub(super) struct Open {
+    /// Our bare JID.
     own: Box<str>,
+    component: Option<Component>,
     silence_timeout: Duration,
     last_read: Instant,
     /// Whether the server was asked, in this silence, for a sign of life.
     is_pinged: bool,
 }
 
+/// What a component has to know that a client's server knows for it.
+struct Component {
+    /// Our full JID.
+    jid: Box<str>,
+    /// The server's own domain.
+    server: Box<str>,
+}
+
 impl Open {
     pub(super) fn new(config: &ClientConfig, jid: &str, now: Instant) -> Self {
+        let component = match &config.role {
+            Role::Client => None,
+            Role::Component { server, .. } => Some(Component {
+                jid: jid.into(),
+                server: server.as_str().into(),
+            }),
+        };
         Self {
             own: bare(jid).into(),
+            component,
             silence_timeout: config.silence_timeout,
             last_read: now,
             is_pinged: false,
@@ -58,15 +76,45 @@ impl Open {
             return Err(Stop(ClientEnd::Silent));
         }
         self.is_pinged = true;
+        output.push_str("<iq type='get' id='ping'");
+        if let Some(component) = &self.component {
+            push(output, format_args!(" from='{}'", Escaped(&component.jid)));
+        }
+        let server = match &self.component {
+            Some(component) => &component.server,
+            None => self.domain().unwrap_or(&self.own),
+        };
         push(
             output,
-            format_args!(
-                "<iq type='get' id='ping' to='{}'><ping xmlns='{}'/></iq>",
-                Escaped(self.domain().unwrap_or(&self.own)),
-                ns::PING
-            ),
+            format_args!(" to='{}'><ping xmlns='{}'/></iq>", Escaped(server), ns::PING),
         );
         Ok(())
+    }
+
+    pub(super) const fn is_component(&self) -> bool {
+        self.component.is_some()
+    }
+
+    /// The same stanza from us, if that is for us to say. Subscriptions are between bare JIDs (RFC 6121, section 3).
+    pub(super) fn addressed(&self, stanza: &Element) -> Option<Element> {
+        let component = self.component.as_ref()?;
+        let is_subscription = stanza.name() == "presence"
+            && matches!(
+                stanza.attr("type"),
+                Some("subscribe" | "subscribed" | "unsubscribe" | "unsubscribed")
+            );
+        let mut addressed = stanza.clone();
+        set_attribute(
+            &mut addressed,
+            "from",
+            if is_subscription { &self.own } else { &component.jid },
+        );
+        Some(addressed)
+    }
+
+    /// A component gets what is for any address of its domain.
+    fn is_for_us(&self, stanza: &Element) -> bool {
+        self.component.is_none() || stanza.attr("to").map(bare) == Some(&*self.own)
     }
 
     pub(super) fn handle(self, element: Element, context: &mut Context<'_>) -> Result<State, Stop> {
@@ -74,6 +122,7 @@ impl Open {
             return Err(unexpected(&element));
         }
         match element.name() {
+            "message" | "presence" if !self.is_for_us(&element) => {}
             "message" | "presence" => context.out.push(Output::Event(ClientEvent::Deliver(element))),
             "iq" => self.handle_iq(&element, context),
             _ => return Err(unexpected(&element)),
@@ -84,10 +133,11 @@ impl Open {
     /// Answers pings (XEP-0199), takes the roster, and acknowledges its pushes (RFC 6121, section 2.1.6).
     fn handle_iq(&self, iq: &Element, context: &mut Context<'_>) {
         let kind = iq.attr("type");
-        let is_roster = iq.attr("id") == Some(ROSTER_ID) && self.is_from_server(iq);
+        let from_server = self.is_from_server(iq);
+        let is_roster = iq.attr("id") == Some(ROSTER_ID) && from_server;
         match (kind, iq.get_child("query", ns::ROSTER)) {
             (Some("get"), _) if iq.has_child("ping", ns::PING) => write_result(iq, "", context.text()),
-            (Some("set"), Some(query)) if self.is_from_server(iq) => {
+            (Some("set"), Some(query)) if from_server => {
                 write_result(iq, "", context.text());
                 context
                     .out
@@ -107,11 +157,11 @@ impl Open {
         }
     }
 
-    /// Other clients cannot tell us about our roster: it comes from the account itself, or from its domain.
+    /// Other clients cannot tell us about our roster: it comes from the account itself, or from its domain. A component has none.
     fn is_from_server(&self, iq: &Element) -> bool {
         let domain = self.domain();
-        iq.attr("from")
-            .is_none_or(|from| bare(from) == &*self.own || Some(from) == domain)
+        let is_own = |from: &str| bare(from) == &*self.own || Some(from) == domain;
+        !self.is_component() && iq.attr("from").is_none_or(is_own)
     }
 
     fn domain(&self) -> Option<&str> {
