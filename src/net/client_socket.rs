@@ -33,7 +33,8 @@ pub struct Keepalive {
 pub(super) struct Socket {
     peer: SocketAddr,
     name: ServerName<'static>,
-    tls: ClientTls,
+    /// Without, it stays plain.
+    tls: Option<ClientTls>,
     stream: Stream,
 }
 
@@ -49,7 +50,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncReadWrite for T {}
 
 impl Socket {
     /// Takes a connection to a server that must prove to have this name.
-    pub(super) fn new(stream: TcpStream, name: &str, tls: ClientTls, keepalive: Keepalive) -> io::Result<Self> {
+    pub(super) fn new(stream: TcpStream, name: &str, tls: Option<ClientTls>, keepalive: Keepalive) -> io::Result<Self> {
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         stream.set_nodelay(true)?;
         let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
@@ -67,7 +68,10 @@ impl Socket {
     }
 
     fn link_error(&self, error: io::Error) -> LinkError {
-        self.tls.link_error(error)
+        match &self.tls {
+            Some(tls) => tls.link_error(error),
+            None => error.into(),
+        }
     }
 
     fn io(&mut self) -> io::Result<Pin<&mut dyn AsyncReadWrite>> {
@@ -108,7 +112,10 @@ impl Connection for Socket {
         loop {
             match std::mem::replace(&mut self.stream, Stream::Gone) {
                 Stream::Plain(stream) => {
-                    let connect = self.tls.shake_hands(self.name.clone(), stream);
+                    let Some(tls) = &self.tls else {
+                        return Poll::Ready(Err(io::Error::from(io::ErrorKind::Unsupported).into()));
+                    };
+                    let connect = tls.shake_hands(self.name.clone(), stream);
                     self.stream = Stream::Handshaking(Box::new(connect));
                 }
                 Stream::Handshaking(mut connect) => {

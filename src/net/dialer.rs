@@ -31,7 +31,7 @@ impl TcpDialer {
         let socket = Socket::new(
             stream,
             self.server.host.as_str(),
-            self.access.tls.clone(),
+            Some(self.access.tls.clone()),
             self.keepalive,
         );
         let socket = socket.map_err(|error| DialError::Refused {

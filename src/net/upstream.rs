@@ -11,7 +11,7 @@ use super::tls::{ClientTls, upstream_tls};
 use crate::host::clock::SystemClock;
 use crate::ports::clock::Clock;
 use crate::ports::tls::TlsError;
-use crate::ports::transport::{Connection, DialError, Dialer, Dialing};
+use crate::ports::transport::{Connection, DialError, Dialer, Dialing, is_loopback};
 use crate::settings::names::DomainName;
 use crate::settings::upstream::UpstreamAddress;
 
@@ -27,7 +27,7 @@ const KEEPALIVE: Keepalive = Keepalive {
 pub struct UpstreamDialer {
     servers: Arc<[UpstreamAddress]>,
     hostname: DomainName,
-    authority: PathBuf,
+    authority: Option<PathBuf>,
     common_name: bool,
     next: Arc<AtomicUsize>,
 }
@@ -35,14 +35,15 @@ pub struct UpstreamDialer {
 impl UpstreamDialer {
     /// Connects to `servers`, whose certificate must be for `hostname` and signed by who is in the PEM file `authority`. The file
     /// is read at each connection, so that a renewed one needs no restart. With `common_name`, a certificate without
-    /// subjectAltName may have the name as its common name.
+    /// subjectAltName may have the name as its common name. Without an authority there is no TLS, and no connection that leaves this
+    /// machine.
     ///
     /// # Errors
     /// [`TlsError`] if the file is of no use now.
     pub fn new(
         servers: Vec<UpstreamAddress>,
         hostname: DomainName,
-        authority: PathBuf,
+        authority: Option<PathBuf>,
         common_name: bool,
     ) -> Result<Self, TlsError> {
         let dialer = Self {
@@ -56,8 +57,12 @@ impl UpstreamDialer {
         Ok(dialer)
     }
 
-    fn tls(&self) -> Result<ClientTls, TlsError> {
-        upstream_tls(&self.authority, self.common_name, SystemClock.now())
+    fn tls(&self) -> Result<Option<ClientTls>, TlsError> {
+        let now = SystemClock.now();
+        let authority = self.authority.as_deref();
+        authority
+            .map(|file| upstream_tls(file, self.common_name, now))
+            .transpose()
     }
 
     async fn connect(self) -> Result<Box<dyn Connection>, DialError> {
@@ -68,7 +73,7 @@ impl UpstreamDialer {
             let Some(server) = self.servers.get(index) else {
                 continue;
             };
-            match self.connect_to(server, &tls).await {
+            match self.connect_to(server, tls.as_ref()).await {
                 Ok(socket) => {
                     self.next.store(index + 1, Ordering::Relaxed);
                     return Ok(Box::new(socket));
@@ -82,15 +87,16 @@ impl UpstreamDialer {
         }))
     }
 
-    async fn connect_to(&self, server: &UpstreamAddress, tls: &ClientTls) -> Result<Socket, DialError> {
+    async fn connect_to(&self, server: &UpstreamAddress, tls: Option<&ClientTls>) -> Result<Socket, DialError> {
         let keys = "osa-dispatcher.jabber_server; upstream.server";
         let connected = connect_to(&server.host, server.port).await;
         let stream = connected.map_err(|error| error.into_dial_error(&server.host, server.to_string(), keys))?;
-        let socket = Socket::new(stream, self.hostname.as_str(), tls.clone(), KEEPALIVE);
-        socket.map_err(|error| DialError::Refused {
-            server: server.to_string(),
-            error,
-        })
+        let server = server.to_string();
+        let socket = Socket::new(stream, self.hostname.as_str(), tls.cloned(), KEEPALIVE);
+        match socket {
+            Ok(socket) if tls.is_none() && !is_loopback(socket.peer_addr()) => Err(DialError::Unprotected { server }),
+            socket => socket.map_err(|error| DialError::Refused { server, error }),
+        }
     }
 }
 

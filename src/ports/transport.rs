@@ -202,6 +202,15 @@ pub enum DialError {
         /// What the last address said.
         error: io::Error,
     },
+    /// It is on another machine, and nothing says whom to trust there.
+    #[error(
+        "{server} is not on this machine, and without TLS only that is safe: set upstream.ca, and have the server or stunnel \
+         there begin TLS at once"
+    )]
+    Unprotected {
+        /// Name and port.
+        server: String,
+    },
     /// The HTTP proxy in between does not let us through.
     #[error(transparent)]
     Proxy(#[from] ProxyFault),
@@ -274,6 +283,11 @@ pub enum ProxyFault {
     },
 }
 
+/// Whether nobody but this machine sees what goes to this address.
+pub fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
 /// A connection to be.
 pub type Dialing = Pin<Box<dyn Future<Output = Result<Box<dyn Connection>, DialError>> + Send>>;
 
@@ -284,4 +298,27 @@ pub trait Dialer: Send + Sync + 'static {
 
     /// The server's domain: the name it is connected to by, lower-case.
     fn domain(&self) -> &str;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        let is_here = |address: &str| is_loopback(address.parse().expect("an address"));
+
+        for address in ["127.0.0.1:1", "127.9.8.7:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(is_here(address), "{address}");
+        }
+        for address in [
+            "10.0.0.1:1",
+            "0.0.0.0:1",
+            "[::]:1",
+            "[fe80::1]:1",
+            "[::ffff:10.0.0.1]:1",
+        ] {
+            assert!(!is_here(address), "{address}");
+        }
+    }
 }

@@ -28,8 +28,9 @@ settings! {
         hostname: DomainName = None, Restart;
         /// What the dispatcher belongs to: nothing, or a Satellite, whose database it uses and which answers registrations.
         deployment: Deployment = Some("standalone"), Restart;
-        /// How agents are reached, with a Satellite: they connect to the dispatcher (`embedded`), or all are clients of the
-        /// site's own XMPP server (`client`); what `xmpp`, `tls` and `accounts` say is not used then.
+        /// How agents are reached, with a Satellite: they connect to the dispatcher (`embedded`), or to the site's own
+        /// XMPP server, of which the dispatcher is a client as well (`client`) or a component (`component`); what `xmpp`, `tls`
+        /// and `accounts` say is not used then.
         transport: Transport = Some("embedded"), Restart;
         /// Directory of everything the dispatcher writes.
         data_dir: PathBuf = Some("/var/lib/osa"), Restart;
@@ -231,13 +232,12 @@ fn in_rhn_conf(error: SettingsError, rhn_conf: Option<&Path>, unused: Option<&Pa
             let file = format!("{file} ({} has no db_backend, so it is not used)", path.display());
             SettingsError::Missing { key, file, wanted }
         }
-        (SettingsError::Missing { key, wanted, .. }, Some(path)) => {
-            let legacy = KEYS.iter().find(|legacy| legacy.sets == key);
-            let file = format!(
-                "{} as {}",
-                path.display(),
-                legacy.map_or(TOLD_NAME, |legacy| legacy.name)
-            );
+        (SettingsError::Missing { key, wanted, file }, Some(path)) => {
+            let legacy = KEYS.iter().find(|legacy| legacy.sets == key).map(|legacy| legacy.name);
+            let file = match legacy.or((key == "hostname").then_some(TOLD_NAME)) {
+                Some(name) => format!("{} as {name}", path.display()),
+                None => file,
+            };
             SettingsError::Missing { key, file, wanted }
         }
         (error, _) => error,

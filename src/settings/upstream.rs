@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::database::{Deployment, one_of};
@@ -12,19 +12,26 @@ use super::layers::{Layer, Values};
 use super::names::{DomainName, NameError, XMPP_PORT, split_port};
 use super::schema::settings;
 use super::value::{Given, SettingValue, Shape, list};
+use crate::domain::secret::Secret;
 
 settings! {
-    /// The site's own XMPP server (jabberd2, ejabberd or Prosody), with `transport = "client"`.
+    /// The site's own XMPP server (jabberd2, ejabberd or Prosody), with `transport = "client"` or `"component"`.
     pub struct UpstreamSettings in "upstream." {
         /// Where it is, by name or IP address; the nodes of a cluster are tried in turn. Their certificate is for `hostname` all
-        /// the same, which is also the domain of all accounts. Without it: `hostname`, port 5222.
-        server: Option<Vec<UpstreamAddress>> = None, Restart;
+        /// the same, which is also the domain of all accounts. Without it: `hostname`, port 5222; for a component 127.0.0.1,
+        /// port 5347.
+        server: Option<Vec<UpstreamServer>> = None, Restart;
         /// Certificates of the authorities that may sign its certificate, PEM; read at each connection. Needed with
-        /// `transport = "client"`.
+        /// `transport = "client"`, and for a component whose server is not on this machine.
         ca: Option<PathBuf> = None, Restart;
         /// Whether a certificate without any subjectAltName may have the name as its subject's common name, as old ones of
         /// Satellites do. The start warns of it.
         common_name: bool = Some("false"), Restart;
+        /// Name of the component, as in the server's configuration: a domain of the dispatcher's own, other than `hostname`.
+        /// Needed with `transport = "component"`.
+        component: Option<DomainName> = None, Restart;
+        /// The secret that the server knows of it. A file that holds it should not be readable by every user.
+        secret: Option<Secret> = None, Restart;
         /// For tests of whole deployments, which use debug builds: how long it may be silent.
         #[cfg(debug_assertions)]
         silence_timeout: Duration = Some("80s"), Restart;
@@ -48,13 +55,19 @@ pub enum Transport {
     Embedded,
     /// It and they are clients of the site's own XMPP server.
     Client,
+    /// They are clients of that server, and it is a component of it (XEP-0114).
+    Component,
 }
 
 impl SettingValue for Transport {
-    const ACCEPTED: &'static str = "embedded or client";
+    const ACCEPTED: &'static str = "embedded, client or component";
 
     fn read(given: &Given) -> Result<Self, Unfit> {
-        let named = [("embedded", Self::Embedded), ("client", Self::Client)];
+        let named = [
+            ("embedded", Self::Embedded),
+            ("client", Self::Client),
+            ("component", Self::Component),
+        ];
         one_of(given, named, Self::ACCEPTED)
     }
 }
@@ -68,8 +81,15 @@ pub struct UpstreamAddress {
     pub port: u16,
 }
 
-impl UpstreamAddress {
-    /// Reads `HOST` or `HOST:PORT`, an IPv6 address with a port in brackets; the port is 5222 where it is left out.
+/// A place as it is given: what the port is without one depends on the transport.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamServer {
+    host: String,
+    port: Option<u16>,
+}
+
+impl UpstreamServer {
+    /// Reads `HOST` or `HOST:PORT`, an IPv6 address with a port in brackets.
     ///
     /// # Errors
     /// [`NameError`] for a bad name or a bad port.
@@ -80,10 +100,21 @@ impl UpstreamAddress {
             Ok(address) => address.to_string(),
             Err(_) => DomainName::parse(host)?.to_string(),
         };
-        Ok(Self {
-            host,
-            port: port.unwrap_or(XMPP_PORT),
-        })
+        Ok(Self { host, port })
+    }
+
+    fn with_port(&self, usual: u16) -> UpstreamAddress {
+        UpstreamAddress {
+            host: self.host.clone(),
+            port: self.port.unwrap_or(usual),
+        }
+    }
+}
+
+impl UpstreamAddress {
+    /// Whether it is on this machine by what it says: no name can be known to lead here, but one.
+    fn is_here(&self) -> bool {
+        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 }
 
@@ -96,19 +127,29 @@ impl fmt::Display for UpstreamAddress {
     }
 }
 
-impl SettingValue for Vec<UpstreamAddress> {
+impl SettingValue for Vec<UpstreamServer> {
     const ACCEPTED: &'static str = "1 to 16 hosts with or without port, such as [\"satellite.example.com:5222\"]";
     const SHAPE: Shape = Shape::List;
 
     fn read(given: &Given) -> Result<Self, Unfit> {
-        let servers = list::<Self>(given)?.into_iter().map(UpstreamAddress::parse);
+        let servers = list::<Self>(given)?.into_iter().map(UpstreamServer::parse);
         Ok(servers.collect::<Result<_, _>>()?)
     }
 }
 
+/// Port of components (XEP-0114, section 2).
+const COMPONENT_PORT: u16 = 5347;
+/// The only place where nobody can listen to a connection without TLS.
+const LOOPBACK: &str = "127.0.0.1";
+
 /// What a Satellite's files say of the transport that is not in use: of the other server, or of our own.
-const OF_OTHERS: [(Transport, &[&str]); 2] = [(Transport::Embedded, &["upstream."]), (Transport::Client, &["tls."])];
-/// Groups whose defaults nothing uses with `transport = "client"`.
+const OF_OTHERS: [(Transport, &[&str]); 3] = [
+    (Transport::Embedded, &["upstream."]),
+    (Transport::Client, &["tls."]),
+    // Its port for clients is not the one for components.
+    (Transport::Component, &["tls.", "upstream.server"]),
+];
+/// Groups whose defaults nothing uses with another transport than the embedded one.
 const OF_EMBEDDED: [&str; 3] = ["xmpp.", "tls.", "accounts."];
 /// Single ones of them.
 const OF_LISTENERS: [&str; 3] = [
@@ -116,6 +157,9 @@ const OF_LISTENERS: [&str; 3] = [
     "limits.logging_in_per_address",
     "limits.login_timeout",
 ];
+
+/// Keys that are about components.
+const OF_COMPONENTS: [&str; 2] = ["upstream.component", "upstream.secret"];
 
 /// Leaves out of a Satellite's values what is for the other transport.
 pub(super) fn keep_used(satellite: &mut Layer, transport: Transport) {
@@ -127,9 +171,12 @@ pub(super) fn keep_used(satellite: &mut Layer, transport: Transport) {
 
 /// Shows no default that nothing uses with this transport.
 pub(super) fn hide_unused(transport: Transport, values: &mut Values) {
+    let of_embedded =
+        |key: &str| OF_LISTENERS.contains(&key) || OF_EMBEDDED.iter().any(|prefix| key.starts_with(prefix));
     let is_unused = |key: &str| match transport {
         Transport::Embedded => key.starts_with("upstream."),
-        Transport::Client => OF_LISTENERS.contains(&key) || OF_EMBEDDED.iter().any(|prefix| key.starts_with(prefix)),
+        Transport::Client => OF_COMPONENTS.contains(&key) || of_embedded(key),
+        Transport::Component => of_embedded(key),
     };
     values.hide_defaults(is_unused);
 }
@@ -137,37 +184,101 @@ pub(super) fn hide_unused(transport: Transport, values: &mut Values) {
 impl DispatcherSettings {
     /// Where the site's own XMPP server is, in the order of trial; at least one place.
     pub fn upstream_servers(&self) -> Vec<UpstreamAddress> {
-        self.upstream.server.clone().unwrap_or_else(|| {
-            vec![UpstreamAddress {
-                host: self.hostname.to_string(),
-                port: XMPP_PORT,
-            }]
-        })
+        let (host, port) = match self.transport {
+            Transport::Embedded | Transport::Client => (self.hostname.as_str(), XMPP_PORT),
+            Transport::Component => (LOOPBACK, COMPONENT_PORT),
+        };
+        match &self.upstream.server {
+            Some(servers) => servers.iter().map(|server| server.with_port(port)).collect(),
+            None => vec![UpstreamAddress {
+                host: host.to_owned(),
+                port,
+            }],
+        }
+    }
+
+    /// Whom to trust there; nobody, if a component's server is on this machine.
+    pub fn upstream_authority(&self) -> Option<&Path> {
+        self.upstream.ca.as_deref().filter(|_| self.upstream_has_tls())
+    }
+
+    fn upstream_has_tls(&self) -> bool {
+        match self.transport {
+            Transport::Embedded | Transport::Client => true,
+            Transport::Component => !self.upstream_servers().iter().all(UpstreamAddress::is_here),
+        }
+    }
+
+    /// The domain of the dispatcher's JID.
+    pub fn dispatcher_domain(&self) -> &DomainName {
+        match (self.transport, &self.upstream.component) {
+            (Transport::Component, Some(component)) => component,
+            (Transport::Component, None) | (Transport::Embedded | Transport::Client, _) => &self.hostname,
+        }
     }
 
     /// Whether there is what the transport needs.
     pub(super) fn check_transport(&self, file: &str) -> Result<(), SettingsError> {
-        match (self.transport, self.deployment, &self.upstream.ca) {
-            (Transport::Embedded, _, _) | (Transport::Client, Deployment::Satellite, Some(_)) => Ok(()),
-            (Transport::Client, Deployment::Standalone, _) => Err(SettingsError::Contradiction {
-                key: "transport",
-                given: "\"client\"".to_owned(),
-                rule: "used with",
-                other: "deployment",
-                bound: "\"satellite\"; a standalone dispatcher is the server itself, with transport = \"embedded\""
-                    .to_owned(),
-            }),
-            (Transport::Client, Deployment::Satellite, None) => Err(SettingsError::Missing {
-                key: "upstream.ca",
-                file: file.to_owned(),
-                wanted: "the path of the CA certificate of the XMPP server",
+        let given = match (self.transport, self.deployment) {
+            (Transport::Embedded, _) => return Ok(()),
+            (Transport::Client | Transport::Component, Deployment::Satellite) => return self.check_upstream(file),
+            (Transport::Client, Deployment::Standalone) => "\"client\"",
+            (Transport::Component, Deployment::Standalone) => "\"component\"",
+        };
+        Err(SettingsError::Contradiction {
+            key: "transport",
+            given: given.to_owned(),
+            rule: "used with",
+            other: "deployment",
+            bound: "\"satellite\"; a standalone dispatcher is the server itself, with transport = \"embedded\""
+                .to_owned(),
+        })
+    }
+
+    fn check_upstream(&self, file: &str) -> Result<(), SettingsError> {
+        let UpstreamSettings {
+            ca, component, secret, ..
+        } = &self.upstream;
+        let is_component = self.transport == Transport::Component;
+        let needed = [
+            (
+                "upstream.component",
+                !is_component || component.is_some(),
+                "the name of the component in the configuration of the XMPP server",
+            ),
+            (
+                "upstream.secret",
+                !is_component || secret.is_some(),
+                "the secret of the component in the configuration of the XMPP server",
+            ),
+            (
+                "upstream.ca",
+                !self.upstream_has_tls() || ca.is_some(),
+                "the path of the CA certificate of the XMPP server",
+            ),
+        ];
+        if let Some((key, _, wanted)) = needed.into_iter().find(|(_, is_there, _)| !is_there) {
+            let file = file.to_owned();
+            return Err(SettingsError::Missing { key, file, wanted });
+        }
+        match component
+            .as_ref()
+            .filter(|name| is_component && **name == self.hostname)
+        {
+            None => Ok(()),
+            Some(name) => Err(SettingsError::Contradiction {
+                key: "upstream.component",
+                given: format!("\"{name}\""),
+                rule: "another name than",
+                other: "hostname",
+                bound: format!("\"{name}\""),
             }),
         }
     }
 
     /// That certificates are accepted by what modern clients do not look at.
     pub(super) fn common_name_accepted(&self, values: &Values) -> Option<SettingsWarning> {
-        let is_accepted = self.transport == Transport::Client && self.upstream.common_name;
+        let is_accepted = self.transport != Transport::Embedded && self.upstream.common_name;
         let origin = values.origin("upstream.common_name").to_owned();
         is_accepted.then_some(SettingsWarning::CommonNameAccepted { origin })
     }
@@ -179,7 +290,7 @@ mod tests {
 
     #[test]
     fn servers_are_names_or_addresses() {
-        let parsed = |text: &str| UpstreamAddress::parse(text).map(|server| server.to_string());
+        let parsed = |text: &str| UpstreamServer::parse(text).map(|server| server.with_port(5222).to_string());
 
         assert_eq!(parsed("Sat.example."), Ok("sat.example:5222".to_owned()));
         assert_eq!(parsed("sat.example:5223"), Ok("sat.example:5223".to_owned()));

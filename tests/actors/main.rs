@@ -31,4 +31,6 @@ mod tls_names;
 #[cfg(feature = "dispatcher")]
 mod upstream;
 #[cfg(feature = "dispatcher")]
+mod upstream_component;
+#[cfg(feature = "dispatcher")]
 mod upstream_dialer;

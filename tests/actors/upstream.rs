@@ -9,10 +9,11 @@ use minidom::Element;
 use osa::actors::poller::messages::SessionEvent;
 use osa::actors::session::SendStanza;
 use osa::actors::supervision::{ChildSpec, Crash, Intensity, LiveAddr, Policy, Supervisor};
-use osa::actors::upstream::{DescribeUpstream, LoginReport, Upstream, UpstreamParts, UpstreamReport};
+use osa::actors::upstream::{Component, DescribeUpstream, LoginReport, Upstream, UpstreamParts, UpstreamReport};
 use osa::domain::dispatcher_account::DispatcherAccount;
 use osa::domain::ids::SystemId;
 use osa::ports::store::StoreError;
+use osa::ports::transport::Dialer;
 use osa::ports::upstream::UpstreamAccounts;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -28,9 +29,9 @@ const SYSTEM: SystemId = SystemId(1000);
 
 /// The rows of a Satellite.
 #[derive(Default)]
-struct Rows {
-    account: Mutex<Option<DispatcherAccount>>,
-    jids: Mutex<Vec<String>>,
+pub struct Rows {
+    pub account: Mutex<Option<DispatcherAccount>>,
+    pub jids: Mutex<Vec<String>>,
 }
 
 #[async_trait]
@@ -63,21 +64,26 @@ impl UpstreamAccounts for Rows {
     }
 }
 
-struct Scene {
-    server: ForeignServer,
-    dispatcher: Dispatcher,
-    rows: Arc<Rows>,
-    upstream: LiveAddr<Upstream>,
+pub struct Scene {
+    pub server: ForeignServer,
+    pub dispatcher: Dispatcher,
+    pub rows: Arc<Rows>,
+    pub upstream: LiveAddr<Upstream>,
     _supervisor: Addr<Supervisor>,
 }
 
 impl Scene {
     async fn start() -> Self {
+        Self::start_as(None, ForeignServer::new()).await
+    }
+
+    /// As a component of this server, or as a client.
+    pub async fn start_as(component: Option<Component>, (server, dialer): (ForeignServer, Arc<dyn Dialer>)) -> Self {
         let dispatcher = Dispatcher::for_relayed().await;
-        let (server, dialer) = ForeignServer::new();
         let rows = Arc::new(Rows::default());
         let parts = UpstreamParts {
             dialer,
+            component,
             accounts: Arc::clone(&rows) as _,
             sessions: dispatcher.sessions.clone(),
             silence_timeout: Duration::from_secs(80),
@@ -118,11 +124,11 @@ impl Scene {
         client
     }
 
-    async fn report(&self) -> UpstreamReport {
+    pub async fn report(&self) -> UpstreamReport {
         self.upstream.send(DescribeUpstream).await.expect("it lives")
     }
 
-    async fn is_down_because(&self, words: &str) {
+    pub async fn is_down_because(&self, words: &str) {
         let report = self.report().await;
         assert!(
             matches!(&report.login, LoginReport::Down { reason } if reason.contains(words)),
@@ -130,7 +136,7 @@ impl Scene {
         );
     }
 
-    fn closings(&self) -> usize {
+    pub fn closings(&self) -> usize {
         let events = self.dispatcher.events();
         events
             .iter()

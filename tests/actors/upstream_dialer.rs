@@ -65,7 +65,7 @@ impl Authority {
     }
 
     fn dialer(&self, servers: &[SocketAddr], common_name: bool) -> UpstreamDialer {
-        dialer(self.file(), servers, common_name).expect("the authority is of use")
+        dialer(Some(self.file()), servers, common_name).expect("the authority is of use")
     }
 
     /// What becomes of a handshake with such a server.
@@ -81,7 +81,7 @@ impl Authority {
     }
 }
 
-fn dialer(authority: PathBuf, servers: &[SocketAddr], common_name: bool) -> Result<UpstreamDialer, TlsError> {
+fn dialer(authority: Option<PathBuf>, servers: &[SocketAddr], common_name: bool) -> Result<UpstreamDialer, TlsError> {
     let servers = servers.iter().map(|server| UpstreamAddress {
         host: server.ip().to_string(),
         port: server.port(),
@@ -286,7 +286,7 @@ async fn authority_that_is_renewed_counts_from_the_next_connection_on() {
         matches!(error, DialError::Authority(TlsError::Missing { .. })),
         "{error}"
     );
-    let unusable = dialer(old.file(), &[server], false);
+    let unusable = dialer(Some(old.file()), &[server], false);
     assert!(matches!(unusable, Err(TlsError::Missing { .. })), "{unusable:?}");
 }
 
@@ -316,4 +316,16 @@ async fn last_server_that_is_down_is_named() {
 
     let error = error.err().expect("nobody listens").to_string();
     assert!(error.starts_with(&format!("cannot connect to {}: ", last.1)), "{error}");
+}
+
+#[actix::test]
+async fn without_an_authority_there_is_no_tls() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("it listens");
+    let server = listener.local_addr().expect("it has an address");
+
+    let dialer = dialer(None, &[server], false).expect("nothing to read");
+    let mut connection = dialer.dial().await.expect("it is on this machine");
+
+    let handshake = poll_fn(|cx| connection.poll_handshake(cx)).await;
+    assert!(matches!(handshake, Err(LinkError::Io(_))), "{handshake:?}");
 }

@@ -10,6 +10,7 @@ use osa::settings::upstream::Transport;
 use crate::satellite::{RHN_CONF, load};
 
 const CLIENT: &str = "transport = 'client'\n";
+const COMPONENT: &str = "transport = 'component'\n[upstream]\ncomponent = 'osa.sat.example'\nsecret = 'hunter2'\n";
 
 fn servers(loaded: &Loaded<DispatcherSettings>) -> Vec<String> {
     let servers = loaded.settings.upstream_servers();
@@ -60,6 +61,7 @@ fn each_transport_shows_only_what_it_uses() {
 
     assert_eq!(shown(""), (false, true, true, true));
     assert_eq!(shown(CLIENT), (true, false, false, false));
+    assert_eq!(shown(COMPONENT), (true, false, false, false));
     let leftovers = "transport = 'client'\n[xmpp]\nlisten = ['[::]:5223']\n[tls]\nca = '/ca'\n";
     assert_eq!(
         shown(leftovers),
@@ -77,9 +79,11 @@ fn other_server_needs_a_satellite() {
         "transport = \"client\" must be used with deployment = \"satellite\"; a standalone dispatcher is the server itself, \
          with transport = \"embedded\""
     );
-    let other = load(RHN_CONF, "transport = 'component'\n").expect_err("not there");
+    let component = refused(RHN_CONF, "transport = 'component'\ndeployment = 'standalone'\n");
+    assert_eq!(component, error.replace("client", "component"));
+    let other = load(RHN_CONF, "transport = 'server'\n").expect_err("not there");
     assert!(matches!(other, SettingsError::WrongValue { .. }), "{other}");
-    assert!(other.to_string().contains("embedded or client"), "{other}");
+    assert!(other.to_string().contains("embedded, client or component"), "{other}");
 }
 
 #[test]
@@ -108,4 +112,53 @@ fn acceptance_of_common_names_is_warned_of_where_it_counts() {
         "{}",
         warned[0]
     );
+}
+
+#[test]
+fn component_needs_a_name_and_a_secret_and_finds_its_server_on_this_machine() {
+    let loaded = load(
+        &RHN_CONF.replace("sat.example\nosa", "sat.example:5299\nosa"),
+        COMPONENT,
+    )
+    .expect("usable");
+
+    assert_eq!(loaded.warnings, []);
+    assert_eq!(servers(&loaded), ["127.0.0.1:5347"], "5299 is for clients");
+    assert_eq!(loaded.settings.dispatcher_domain().as_str(), "osa.sat.example");
+    assert_eq!(loaded.settings.hostname.as_str(), "sat.example");
+    assert_eq!(loaded.settings.upstream_authority(), None);
+    let secret = loaded.values.shown().find(|(key, _, _)| *key == "upstream.secret");
+    assert_eq!(secret.map(|(_, value, _)| value), Some("***".to_owned()));
+    for (key, line) in [
+        ("upstream.component", "component = 'osa.sat.example'\n"),
+        ("upstream.secret", "secret = 'hunter2'\n"),
+    ] {
+        let error = refused(RHN_CONF, &COMPONENT.replace(line, ""));
+        assert!(error.starts_with(&format!("{key} is not set; set it in ")), "{error}");
+        assert!(!error.contains("rhn.conf"), "{error}");
+    }
+    let same = refused(RHN_CONF, &COMPONENT.replace("osa.sat.example", "sat.example"));
+    assert_eq!(
+        same,
+        "upstream.component = \"sat.example\" must be another name than hostname = \"sat.example\""
+    );
+}
+
+#[test]
+fn component_of_a_server_elsewhere_must_know_whom_to_trust() {
+    let without = RHN_CONF.replace("osa-dispatcher.osa_ssl_cert =", "osa-dispatcher.osa_ssl_cert = \n#");
+    let at = |server: &str| format!("{COMPONENT}server = ['{server}']\n");
+
+    for here in ["127.0.0.1", "127.0.0.2:5348", "::1", "localhost"] {
+        let loaded = load(&without, &at(here)).unwrap_or_else(|error| panic!("{here}: {error}"));
+        assert_eq!(loaded.settings.upstream_authority(), None, "{here}");
+    }
+    for elsewhere in ["192.0.2.1", "sat.example:5348", "127.0.0.1.example", "2001:db8::1"] {
+        let error = refused(&without, &at(elsewhere));
+        assert!(error.starts_with("upstream.ca is not set"), "{elsewhere}: {error}");
+        let loaded = load(RHN_CONF, &at(elsewhere)).expect("usable");
+        assert!(loaded.settings.upstream_authority().is_some(), "{elsewhere}");
+    }
+    let one_of_two = format!("{COMPONENT}server = ['127.0.0.1', 'sat.example']\n");
+    refused(&without, &one_of_two);
 }

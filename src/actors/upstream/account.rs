@@ -10,6 +10,7 @@ use super::Upstream;
 use super::live::Ending;
 use crate::domain::dispatcher_account::DispatcherAccount;
 use crate::protocol::stream::client::ClientEnd;
+use xmpp_parsers::stream_error::DefinedCondition;
 
 /// Another account is chosen at most this often: if that does not help, it is not the password.
 const ROTATE_EVERY: Duration = Duration::from_secs(3_600);
@@ -18,7 +19,7 @@ impl Upstream {
     /// Reads the account, which may have changed, and connects.
     pub(super) fn prepare(&mut self, ctx: &mut Context<Self>) {
         let store = Arc::clone(&self.parts.accounts);
-        let hostname = self.parts.dialer.domain().to_owned();
+        let hostname = self.parts.domain().to_owned();
         let fresh = DispatcherAccount::first(self.random());
         let account = async move { store.dispatcher_account(&hostname, &fresh).await };
         let handle = ctx.spawn(account.into_actor(self).map(|account, upstream, ctx| match account {
@@ -64,6 +65,9 @@ impl Upstream {
 
     /// What an ending means for somebody who looks after the server.
     pub(super) fn account_reason(&self, ending: &Ending) -> String {
+        if let Some(component) = &self.parts.component {
+            return component_reason(&component.domain, ending);
+        }
         let (domain, username) = (
             self.parts.dialer.domain(),
             self.account.as_ref().map(|it| it.username.as_str()),
@@ -82,5 +86,29 @@ impl Upstream {
             }
             ending => ending.to_string(),
         }
+    }
+}
+
+/// The same for a component, which has no account. ejabberd does not say whether it knows the component or not.
+fn component_reason(domain: &str, ending: &Ending) -> String {
+    match ending {
+        Ending::Stream(ClientEnd::ServerEnded(DefinedCondition::NotAuthorized)) => format!(
+            "the server refuses the secret of the component {domain}: give it the one in upstream.secret in its \
+             configuration, under this name"
+        ),
+        Ending::Stream(ClientEnd::ServerEnded(DefinedCondition::HostUnknown)) => {
+            format!("the server has no component {domain}: add it to its configuration, or correct upstream.component")
+        }
+        Ending::Stream(ClientEnd::ServerEnded(DefinedCondition::InvalidNamespace) | ClientEnd::NoMechanism) => {
+            "the server takes no components at this port: correct upstream.server".to_owned()
+        }
+        Ending::Stream(ClientEnd::Silent) => {
+            format!("the server has gone silent, as ejabberd does if another program becomes the component {domain}")
+        }
+        ending if ending.is_conflict() => format!(
+            "another program is the component {domain}, or the server has that name itself: stop the other dispatcher, \
+             or correct upstream.component"
+        ),
+        ending => ending.to_string(),
     }
 }

@@ -1,5 +1,6 @@
 //! One connection in use.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,16 +12,18 @@ use super::clients::Clients;
 use crate::actors::wire::Link;
 use crate::domain::dispatcher_account::DispatcherAccount;
 use crate::domain::dispatcher_rows::RESOURCE;
-use crate::ports::transport::{Connection, LinkError};
+use crate::ports::transport::{Connection, LinkError, is_loopback};
 use crate::protocol::codec::Limits;
 use crate::protocol::contacts::Contacts;
 use crate::protocol::stream::Seed;
-use crate::protocol::stream::client::{ClientConfig, ClientEnd, ClientStream};
+use crate::protocol::stream::client::{ClientConfig, ClientEnd, ClientStream, Role};
 
 /// Bytes that may wait for the server: some thousand requests.
 const ROOM: usize = 4 * 1024 * 1024;
 /// Subscriptions and the like go at this pace, beside requests: jabberd2 lets one client send 1 000 stanzas a second.
 const STANZAS_AT_ONCE: usize = 25;
+/// The same for a component, whom no server takes for a flood, and who says more.
+const COMPONENT_STANZAS_AT_ONCE: usize = 100;
 /// See [`STANZAS_AT_ONCE`].
 const STANZAS_EVERY: Duration = Duration::from_millis(100);
 /// How often clients are looked for whose sessions have ended although their presence is there.
@@ -74,6 +77,8 @@ pub(super) struct Live {
     pub(super) clients: Clients,
     /// Seen by sessions, which send no requests meanwhile; they end with it.
     pub(super) congested: watch::Sender<bool>,
+    /// The server's domain, to a component.
+    component_of: Option<Box<str>>,
     /// When the next stanzas of the contacts may go.
     pub(super) stanzas_at: Instant,
     pub(super) look_at: Instant,
@@ -88,6 +93,10 @@ impl Live {
     pub(super) fn new(connection: Box<dyn Connection>, config: ClientConfig, seed: [u8; 32]) -> Self {
         let now = now();
         Self {
+            component_of: match &config.role {
+                Role::Client => None,
+                Role::Component { server, .. } => Some(server.as_str().into()),
+            },
             link: Link::with_room(connection, ROOM),
             stream: ClientStream::new(config, Seed::new(seed), now),
             jid: Arc::from(""),
@@ -104,7 +113,10 @@ impl Live {
 
     pub(super) fn log_in(&mut self, jid: &str) {
         self.jid = jid.into();
-        self.contacts = Some(Contacts::new(jid));
+        self.contacts = Some(match &self.component_of {
+            Some(server) => Contacts::of_component(jid, server, now()),
+            None => Contacts::new(jid),
+        });
         self.logged_in_at = Some(now());
     }
 
@@ -121,8 +133,16 @@ impl Live {
     pub(super) fn close_for(&mut self, ending: Ending) {
         if self.ending.is_none() {
             self.ending = Some(ending);
-            self.stream.close();
+            self.take_leave();
         }
+    }
+
+    /// Says goodbye to all who are to know, and ends the stream.
+    pub(super) fn take_leave(&mut self) {
+        for farewell in self.contacts.iter().flat_map(Contacts::farewells) {
+            self.stream.send(&farewell);
+        }
+        self.stream.close();
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -158,17 +178,32 @@ impl Live {
         if self.stanzas_at > now || self.link.outgoing.is_congested() || !contacts.has_stanzas() {
             return;
         }
-        for stanza in std::iter::from_fn(|| contacts.next_stanza()).take(STANZAS_AT_ONCE) {
+        let at_once = match self.component_of {
+            Some(_) => COMPONENT_STANZAS_AT_ONCE,
+            None => STANZAS_AT_ONCE,
+        };
+        for stanza in std::iter::from_fn(|| contacts.next_stanza()).take(at_once) {
             self.stream.send(&stanza);
         }
         self.stanzas_at = now + STANZAS_EVERY;
     }
 }
 
-/// How this account logs in.
-pub(super) fn stream_config(parts: &UpstreamParts, account: &DispatcherAccount) -> ClientConfig {
-    let usual = ClientConfig::new(parts.dialer.domain(), &account.username, account.password.clone());
+/// How this account, or the component, logs in to the server at this address.
+pub(super) fn stream_config(parts: &UpstreamParts, account: &DispatcherAccount, server: SocketAddr) -> ClientConfig {
+    let (role, password) = match &parts.component {
+        None => (Role::Client, &account.password),
+        Some(component) => {
+            let role = Role::Component {
+                server: parts.dialer.domain().to_owned(),
+                tls: !is_loopback(server),
+            };
+            (role, &component.secret)
+        }
+    };
+    let usual = ClientConfig::new(parts.domain(), &account.username, password.clone());
     ClientConfig {
+        role,
         resource: RESOURCE.to_owned(),
         // A login takes a few answers.
         login_timeout: usual.login_timeout.min(parts.silence_timeout),

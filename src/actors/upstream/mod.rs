@@ -1,4 +1,4 @@
-//! The dispatcher's login to a site's own XMPP server, and the clients that are seen through it.
+//! The dispatcher's login to a site's own XMPP server, as a client or as a component, and the clients that are seen through it.
 //!
 //! ```text
 //!            the account is read     dialled                 stream ends, link fails
@@ -39,6 +39,7 @@ use super::supervision::{ExitGuard, ExitReason, Shutdown};
 use super::wire::{Reconnect, ReconnectPolicy};
 use crate::domain::backoff::Backoff;
 use crate::domain::dispatcher_account::DispatcherAccount;
+use crate::domain::secret::Secret;
 use crate::ports::clock::Entropy;
 use crate::ports::transport::{Connection, DialError, Dialer};
 use crate::ports::upstream::UpstreamAccounts;
@@ -58,11 +59,22 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Messages that wait: what sessions send, most of all. A session that finds no room says that it is busy.
 const MAILBOX: usize = 4_096;
 
+/// Of what the dispatcher is, if it is no client.
+#[derive(Clone, Debug)]
+pub struct Component {
+    /// Its domain.
+    pub domain: String,
+    /// The secret that the server knows of it.
+    pub secret: Secret,
+}
+
 /// What every generation is built from.
 #[derive(Clone)]
 pub struct UpstreamParts {
     /// The server.
     pub dialer: Arc<dyn Dialer>,
+    /// What the dispatcher is there, if it is no client.
+    pub component: Option<Component>,
     /// The account, and who is registered.
     pub accounts: Arc<dyn UpstreamAccounts>,
     /// Where sessions come from.
@@ -71,6 +83,16 @@ pub struct UpstreamParts {
     pub silence_timeout: Duration,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+}
+
+impl UpstreamParts {
+    /// The domain of our JID.
+    fn domain(&self) -> &str {
+        match &self.component {
+            Some(component) => &component.domain,
+            None => self.dialer.domain(),
+        }
+    }
 }
 
 /// The actor; see the [module](self).
@@ -133,7 +155,7 @@ impl Upstream {
 
     fn go_live(&mut self, connection: Box<dyn Connection>, ctx: &mut Context<Self>) {
         let Some(account) = &self.account else { return };
-        let config = live::stream_config(&self.parts, account);
+        let config = live::stream_config(&self.parts, account, connection.peer_addr());
         let seed = self.random();
         self.live = Some(Box::new(Live::new(connection, config, seed)));
         self.connections += 1;
@@ -234,7 +256,7 @@ impl Handler<Shutdown> for Upstream {
         self.guard.end_as(ExitReason::Shutdown);
         let (closed, is_closed) = oneshot::channel();
         if let Some(live) = &mut self.live {
-            live.stream.close();
+            live.take_leave();
             self.closed = Some(closed);
             self.resume(ctx);
         } else {

@@ -211,7 +211,7 @@ impl Upstream {
         let (Some(live), Some(account)) = (&mut self.live, &self.account) else {
             return;
         };
-        let wanted = account.jid(self.parts.dialer.domain());
+        let wanted = account.jid(self.parts.domain());
         if jid != wanted {
             return live.close_for(Ending::OtherJid { given: jid, wanted });
         }

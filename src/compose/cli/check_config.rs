@@ -38,7 +38,7 @@ fn check(settings: &DispatcherSettings) -> Result<Option<ServerTls>, CliError> {
     check_place(&settings.log).map_err(ServeError::from)?;
     let tls = match settings.transport {
         Transport::Embedded => Some(ServerTls::load_all(all_server_files(settings), SystemClock.now())?),
-        Transport::Client => {
+        Transport::Client | Transport::Component => {
             upstream_dialer(settings)?;
             None
         }

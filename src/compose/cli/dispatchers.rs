@@ -78,11 +78,11 @@ fn remove(args: &RowArgs) -> Done {
 
 /// The JID of the dispatcher that is configured here: the embedded server's, or that of its account on another one.
 fn own_jid(settings: &DispatcherSettings, rows: &[DispatcherRow]) -> String {
-    let hostname = settings.hostname.as_str();
+    let hostname = settings.dispatcher_domain().as_str();
     let usual = jid(hostname);
     match settings.transport {
         Transport::Embedded => usual,
-        Transport::Client => {
+        Transport::Client | Transport::Component => {
             let name = |row: &DispatcherRow| username(&row.jid, hostname).map(str::to_owned);
             let mut ours: Vec<(String, &DispatcherRow)> =
                 rows.iter().filter_map(|row| Some((name(row)?, row))).collect();

@@ -16,7 +16,7 @@ use crate::actors::router::Router;
 use crate::actors::session::{Complaints, SessionParts, Sessions};
 use crate::actors::supervision::{ChildSpec, GaveUp, Intensity, LiveAddr, Policy, Supervisor};
 use crate::actors::tls_supervisor::{Roster, TlsParts, TlsSupervisor};
-use crate::actors::upstream::{Upstream, UpstreamParts};
+use crate::actors::upstream::{Component, Upstream, UpstreamParts};
 use crate::compose::control::server::ControlServer;
 use crate::domain::push::policy::{Authority, Policy as PushPolicy};
 use crate::ports::clock::{Clock, Entropy};
@@ -28,6 +28,7 @@ use crate::ports::upstream::UpstreamAccounts;
 use crate::ports::vault::Vault;
 use crate::protocol::stream::server::ServerConfig;
 use crate::settings::dispatcher::{DispatcherSettings, PushSettings};
+use crate::settings::upstream::Transport;
 
 /// More than these restarts of children in this time are no accident any more.
 const INTENSITY: Intensity = Intensity {
@@ -146,6 +147,7 @@ pub fn start(
     let upstream = adapters.upstream.clone().map(|(dialer, accounts)| UpstreamParts {
         dialer,
         accounts,
+        component: component(settings),
         sessions: sessions.clone(),
         silence_timeout: settings.upstream.silence_timeout(),
         entropy: Arc::clone(&adapters.entropy),
@@ -249,6 +251,13 @@ fn tls_supervisor(adapters: Adapters, sessions: Sessions, addresses: &Addresses,
         addresses.tls.clone(),
         factory,
     )
+}
+
+fn component(settings: &DispatcherSettings) -> Option<Component> {
+    let secret = settings.upstream.secret.clone();
+    let secret = secret.filter(|_| settings.transport == Transport::Component)?;
+    let domain = settings.dispatcher_domain().to_string();
+    Some(Component { domain, secret })
 }
 
 fn upstream(parts: UpstreamParts, addresses: &Addresses, arbiter: ArbiterHandle) -> ChildSpec {

@@ -27,6 +27,7 @@ const RETRY: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct DispatcherRowKeeper {
     store: Arc<PostgresStore>,
+    /// That of the server, or the component's domain.
     hostname: String,
     transport: Transport,
     /// Written where there is no row, or none with a password.
@@ -71,7 +72,7 @@ impl DispatcherRowKeeper {
                 let checked_in = self.store.check_in_dispatcher(&jid, hostname, &fresh.password);
                 checked_in.await.map(|()| jid)
             }
-            Transport::Client => {
+            Transport::Client | Transport::Component => {
                 let account = self.store.check_in_dispatcher_account(hostname, fresh).await?;
                 Ok(account.jid(hostname))
             }

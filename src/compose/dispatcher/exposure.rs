@@ -2,6 +2,7 @@
 //!
 //! What the dispatcher writes itself has mode 0600; copies, restores and editors may have made it otherwise.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -45,7 +46,7 @@ pub fn exposures(loaded: &Loaded<DispatcherSettings>) -> Vec<Exposure> {
     let secrets = own
         .into_iter()
         .chain([authority_files(&loaded.settings).key])
-        .chain(password_file(loaded));
+        .chain(given_in(loaded, ["postgres.password", "upstream.secret"]));
     let readable = secrets.filter_map(|path| {
         let mode = mode(&path)?;
         (mode & OTHERS_READ != 0).then_some(Exposure::Readable { path, mode })
@@ -58,11 +59,11 @@ pub fn exposures(loaded: &Loaded<DispatcherSettings>) -> Vec<Exposure> {
     readable.chain(writable).collect()
 }
 
-/// The file that the database's password comes from; its origin is file, line and key.
-fn password_file(loaded: &Loaded<DispatcherSettings>) -> Option<PathBuf> {
-    loaded.settings.postgres.password.as_ref()?;
-    let (file, _) = loaded.values.origin("postgres.password").rsplit_once(':')?;
-    Some(PathBuf::from(file))
+/// The files that these secrets come from, each once; an origin is file, line and key.
+fn given_in<const N: usize>(loaded: &Loaded<DispatcherSettings>, keys: [&str; N]) -> BTreeSet<PathBuf> {
+    let origins = keys.into_iter().map(|key| loaded.values.origin(key));
+    let files = origins.filter_map(|origin| origin.rsplit_once(':'));
+    files.map(|(file, _)| PathBuf::from(file)).collect()
 }
 
 /// Its permission bits, if it is there.

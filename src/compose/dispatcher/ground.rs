@@ -68,7 +68,7 @@ impl Ground {
         let now = SystemClock.now();
         let (tls, upstream) = match settings.transport {
             Transport::Embedded => (Some(server_tls(settings, now)?), None),
-            Transport::Client => (None, Some(Arc::new(upstream_dialer(settings)?) as _)),
+            Transport::Client | Transport::Component => (None, Some(Arc::new(upstream_dialer(settings)?) as _)),
         };
         let database = Database::open(settings).await?;
         let limits = limits(settings)?;
@@ -224,7 +224,7 @@ fn server_tls(settings: &DispatcherSettings, now: Timestamp) -> Result<Arc<Serve
 
 /// After the incarnation, so that whoever reads of this dispatcher finds it begun.
 async fn row(store: &Arc<PostgresStore>, settings: &DispatcherSettings) -> Result<DispatcherRowKeeper, ServeError> {
-    let named = (settings.transport, settings.hostname.as_str());
+    let named = (settings.transport, settings.dispatcher_domain().as_str());
     let pause_divisor = settings.push.pauses_divided_by();
     let outside = (store.clock().now(), &OsEntropy as _);
     DispatcherRowKeeper::begin(Arc::clone(store), named, pause_divisor, outside).await
@@ -255,7 +255,7 @@ fn limits(settings: &DispatcherSettings) -> Result<AdmissionLimits, ServeError> 
     Ok(AdmissionLimits {
         connections: match settings.transport {
             Transport::Embedded => wanted.min(possible),
-            Transport::Client => wanted,
+            Transport::Client | Transport::Component => wanted,
         },
         logging_in: limits.logging_in.get() as usize,
         logging_in_per_address: limits.logging_in_per_address.get() as usize,

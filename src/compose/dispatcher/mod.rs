@@ -25,7 +25,7 @@ mod reload;
 mod running;
 mod sockets;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::compose::cli::arguments::ServeArgs;
 use crate::compose::process::{notify, parent};
@@ -95,10 +95,9 @@ pub fn all_server_files(settings: &DispatcherSettings) -> Vec<ServerFiles> {
 /// # Errors
 /// [`ServeError::Tls`]: the certificate of its authority cannot be used. `init` makes none.
 pub fn upstream_dialer(settings: &DispatcherSettings) -> Result<UpstreamDialer, ServeError> {
-    let given = &settings.upstream;
-    let authority = given.ca.clone().unwrap_or_default();
-    let hostname = settings.hostname.clone();
-    let dialer = UpstreamDialer::new(settings.upstream_servers(), hostname, authority, given.common_name);
+    let authority = settings.upstream_authority().map(Path::to_owned);
+    let (hostname, common_name) = (settings.hostname.clone(), settings.upstream.common_name);
+    let dialer = UpstreamDialer::new(settings.upstream_servers(), hostname, authority, common_name);
     dialer.map_err(ServeError::Tls)
 }
 

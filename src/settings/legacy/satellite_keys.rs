@@ -88,7 +88,7 @@ pub const KEYS: [LegacyKey; 14] = [
         "empty is no limit",
     ),
     key("osa_ssl_cert", "tls.ca", as_it_is, "with `transport = \"embedded\"`"),
-    key("osa_ssl_cert", "upstream.ca", as_it_is, "with `transport = \"client\"`"),
+    key("osa_ssl_cert", "upstream.ca", as_it_is, "with another transport"),
     key(
         "debug",
         "log.level",

@@ -1,5 +1,6 @@
 //! A site's own XMPP server, typed by hand.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,15 +38,22 @@ pub const LOGIN: [(&str, &str); 9] = [
     ("id='roster'", ROSTER),
 ];
 
-struct ForeignDialer(mpsc::Sender<DuplexStream>);
+struct ForeignDialer {
+    connections: mpsc::Sender<DuplexStream>,
+    without_tls_at: Option<SocketAddr>,
+}
 
 impl Dialer for ForeignDialer {
     fn dial(&self) -> Dialing {
         let (client, server) = tokio::io::duplex(4096);
-        let dialed = self.0.try_send(server);
+        let dialed = self.connections.try_send(server);
+        let pipe = match self.without_tls_at {
+            Some(address) => Pipe::without_tls(client, address),
+            None => Pipe::to_server(client),
+        };
         Box::pin(async move {
             dialed.expect("the server lives");
-            Ok(Box::new(Pipe::to_server(client)) as _)
+            Ok(Box::new(pipe) as _)
         })
     }
 
@@ -59,8 +67,21 @@ pub struct ForeignServer(Mutex<mpsc::Receiver<DuplexStream>>);
 
 impl ForeignServer {
     pub fn new() -> (Self, Arc<dyn Dialer>) {
-        let (sender, queue) = mpsc::channel(100);
-        (Self(Mutex::new(queue)), Arc::new(ForeignDialer(sender)))
+        Self::reached(None)
+    }
+
+    /// One at this address, which never finishes a handshake.
+    pub fn without_tls(address: SocketAddr) -> (Self, Arc<dyn Dialer>) {
+        Self::reached(Some(address))
+    }
+
+    fn reached(without_tls_at: Option<SocketAddr>) -> (Self, Arc<dyn Dialer>) {
+        let (connections, queue) = mpsc::channel(100);
+        let dialer = ForeignDialer {
+            connections,
+            without_tls_at,
+        };
+        (Self(Mutex::new(queue)), Arc::new(dialer))
     }
 
     /// The next connection.
