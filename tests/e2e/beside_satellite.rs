@@ -85,22 +85,27 @@ impl BesideSatellite {
 
     /// The same over a server that is found at several places.
     pub fn over_one_of(site: Site, server: &dyn XmppServer, addresses: &[SocketAddr], hurry: u32) -> Self {
-        let database = Database::satellite();
-        let address = server.address();
         let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+        let upstream = format!("server = {addresses:?}\nca = {:?}\n", server.ca());
+        Self::over_by(site, server, ("client", &upstream), hurry)
+    }
+
+    /// The same by this transport, with these settings of it.
+    pub fn over_by(site: Site, server: &dyn XmppServer, (transport, upstream): (&str, &str), hurry: u32) -> Self {
+        let database = Database::satellite();
         configure(
             &site,
             (&database, database.socket.to_str().unwrap()),
-            &format!("[upstream]\nserver = {addresses:?}\nca = {:?}\n", server.ca()),
+            &format!("[upstream]\n{upstream}"),
             (USUAL, hurry),
         );
         let text = fs::read_to_string(site.config()).unwrap();
         let text = text.replace("hostname = \"localhost\"", &format!("hostname = {:?}", server.domain()));
-        fs::write(site.config(), format!("transport = \"client\"\n{text}")).unwrap();
+        fs::write(site.config(), format!("transport = {transport:?}\n{text}")).unwrap();
         let migrated = site.run(["migrate"]);
         assert_eq!(migrated.code, Some(0), "{migrated:?}");
         let log = Logged::start(&site);
-        Self::around((site, log), Arc::new(database), address, hurry)
+        Self::around((site, log), Arc::new(database), server.address(), hurry)
     }
 
     /// On this database, which the dispatcher finds at this host.

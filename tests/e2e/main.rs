@@ -8,6 +8,8 @@ mod administrators_systems;
 #[cfg(feature = "dispatcher")]
 mod agents;
 #[cfg(feature = "dispatcher")]
+mod as_component;
+#[cfg(feature = "dispatcher")]
 mod bad_databases;
 #[cfg(feature = "dispatcher")]
 mod bad_starts;

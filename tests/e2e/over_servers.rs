@@ -67,7 +67,7 @@ impl<S: XmppServer> Over<S> {
     }
 
     /// An account that the administrator makes, for peers whom the server does not let make one.
-    fn add(&self, name: &str, has_account: bool) -> Identity {
+    pub fn add(&self, name: &str, has_account: bool) -> Identity {
         let identity = self.beside.add(name);
         if has_account {
             let credentials = identity.credentials.lock().unwrap().clone();
@@ -80,14 +80,14 @@ impl<S: XmppServer> Over<S> {
         wait_until(state, || self.beside.state("client") == state);
     }
 
-    fn is_pushed(&self, agent: &mut ExistingAgent) {
+    pub fn is_pushed(&self, agent: &mut ExistingAgent) {
         let action = self.beside.schedule(&["client"]);
         agent.wait_for(answered);
         wait_until("it is completed", || self.beside.is_completed(action));
     }
 
     /// The system is woken for an action, carries it out, and is shown as it is.
-    fn pushes(&mut self, has_account: bool) {
+    pub fn pushes(&mut self, has_account: bool) {
         let identity = self.add("client", has_account);
         self.pushes_as(identity);
     }
@@ -137,8 +137,7 @@ fn existing_agent_behind_a_proxy_is_pushed() {
 }
 
 /// A real `osad` makes its account, is woken for an action, and reports its run.
-fn new_agent_is_pushed<S: XmppServer>(start: impl FnOnce(Option<&Path>, &str) -> S) {
-    let mut over = Over::start(start);
+pub fn new_agent_is_pushed(mut over: Over<impl XmppServer>) {
     let home = over.beside.new_home("client");
     let agent = home.start();
     over.beside.log.wait_for("step_recorded", "Online(true)");
@@ -156,17 +155,17 @@ fn new_agent_is_pushed<S: XmppServer>(start: impl FnOnce(Option<&Path>, &str) ->
 
 #[test]
 fn new_agent_is_pushed_over_jabberd2() {
-    new_agent_is_pushed(Jabberd2::start_under);
+    new_agent_is_pushed(Over::start(Jabberd2::start_under));
 }
 
 #[test]
 fn new_agent_is_pushed_over_ejabberd() {
-    new_agent_is_pushed(Ejabberd::start_under);
+    new_agent_is_pushed(Over::start(Ejabberd::start_under));
 }
 
 #[test]
 fn new_agent_is_pushed_over_prosody() {
-    new_agent_is_pushed(Prosody::start_under);
+    new_agent_is_pushed(Over::start(Prosody::start_under));
 }
 
 /// The dispatcher makes its account there; an existing agent does not know how this server says that its own is unknown.
@@ -176,9 +175,7 @@ fn existing_agent_with_an_account_is_pushed_over_prosody() {
 }
 
 /// ejabberd leaves the type `normal` out of the messages that it hands on, and existing agents want the word.
-#[test]
-fn existing_agent_over_ejabberd_is_seen_and_cannot_be_pushed() {
-    let mut over = Over::start(Ejabberd::start_under);
+pub fn existing_agent_is_seen_and_cannot_be_pushed(mut over: Over<Ejabberd>) {
     let identity = over.add("client", true);
     let mut agent = pushable(&mut over.beside, identity);
     over.shown("online");
@@ -188,6 +185,11 @@ fn existing_agent_over_ejabberd_is_seen_and_cannot_be_pushed() {
     agent.wait_for(|event| *event == Event::Ignored);
 
     assert_eq!(agent.count(answered), 0);
+}
+
+#[test]
+fn existing_agent_over_ejabberd_is_seen_and_cannot_be_pushed() {
+    existing_agent_is_seen_and_cannot_be_pushed(Over::start(Ejabberd::start_under));
 }
 
 #[test]

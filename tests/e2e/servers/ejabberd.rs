@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Authority, Processes, XmppServer, offers_features};
+use super::{Authority, COMPONENT, COMPONENT_SECRET, ComponentServer, Processes, XmppServer, offers_features};
 use crate::ports::free_port;
 
 /// One node: of its own, or of a cluster. No daemon is left behind for nodes to find each other.
@@ -21,6 +21,7 @@ pub struct Ejabberd {
     c2s: SocketAddr,
     /// Where administrators' commands are taken.
     api: SocketAddr,
+    component: SocketAddr,
     /// Where nodes of its cluster find it.
     node: Option<SocketAddr>,
     /// Removed after the process has ended.
@@ -82,6 +83,7 @@ impl Ejabberd {
             authority,
             c2s: SocketAddr::from(([127, 0, 0, 1], free_port())),
             api: SocketAddr::from(([127, 0, 0, 1], free_port())),
+            component: SocketAddr::from(([127, 0, 0, 1], free_port())),
             node,
             directory,
         };
@@ -109,6 +111,10 @@ impl Ejabberd {
                 {
                     "port": self.api.port(), "ip": "127.0.0.1", "module": "ejabberd_http",
                     "request_handlers": { "/api": "mod_http_api" },
+                },
+                {
+                    "port": self.component.port(), "ip": "127.0.0.1", "module": "ejabberd_service",
+                    "hosts": { COMPONENT: { "password": COMPONENT_SECRET } },
                 },
             ],
             "auth_method": ["internal"],
@@ -145,6 +151,12 @@ impl Ejabberd {
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{name} {body}: {answer}");
         answer
+    }
+}
+
+impl ComponentServer for Ejabberd {
+    fn component(&self) -> SocketAddr {
+        self.component
     }
 }
 

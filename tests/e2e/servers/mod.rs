@@ -67,6 +67,17 @@ pub trait XmppServer {
     fn log(&self) -> String;
 }
 
+/// The component that servers which have such are told of.
+pub const COMPONENT: &str = "osa.localhost";
+/// What it proves to know.
+pub const COMPONENT_SECRET: &str = "ComponentTestSecret0123456789";
+
+/// A server that takes components.
+pub trait ComponentServer: XmppServer {
+    /// Where it listens for them, also after a restart.
+    fn component(&self) -> SocketAddr;
+}
+
 /// A certificate authority, and what it signs, in one directory.
 pub struct Authority {
     files: AuthorityFiles,

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use super::{Authority, Processes, XmppServer, offers_features};
+use super::{Authority, COMPONENT, COMPONENT_SECRET, ComponentServer, Processes, XmppServer, offers_features};
 use crate::ports::free_port;
 
 /// Its modules that a client sees.
@@ -21,6 +21,7 @@ pub struct Prosody {
     domain: String,
     authority: Authority,
     c2s: SocketAddr,
+    component: SocketAddr,
     /// Removed after the process has ended.
     directory: TempDir,
 }
@@ -40,6 +41,7 @@ impl Prosody {
             domain: domain.to_owned(),
             authority,
             c2s: SocketAddr::from(([127, 0, 0, 1], free_port())),
+            component: SocketAddr::from(([127, 0, 0, 1], free_port())),
             directory,
         };
         server.issue(domain, 0);
@@ -62,13 +64,15 @@ impl Prosody {
              modules_enabled = {{ {MODULES} }}\nmodules_disabled = {{ \"s2s\" }}\n\
              c2s_require_encryption = false\nallow_registration = true\n\
              authentication = \"internal_plain\"\nstorage = \"internal\"\nlog = {{ info = {} }}\n\
-             ssl = {{ certificate = {}; key = {} }}\nVirtualHost {:?}\n",
+             ssl = {{ certificate = {}; key = {} }}\ncomponent_ports = {{ {} }}\n\
+             VirtualHost {:?}\nComponent {COMPONENT:?}\ncomponent_secret = {COMPONENT_SECRET:?}\n",
             quoted("prosody.pid"),
             quoted("data"),
             self.c2s.port(),
             quoted("prosody.log"),
             quoted("server.crt"),
             quoted("server.key"),
+            self.component.port(),
             self.domain
         );
         fs::write(self.path("prosody.cfg.lua"), settings).unwrap();
@@ -79,6 +83,12 @@ impl Prosody {
         let directory = self.path("data").join(encoded(&self.domain)).join(store);
         fs::create_dir_all(&directory).unwrap();
         directory.join(format!("{}.dat", encoded(username)))
+    }
+}
+
+impl ComponentServer for Prosody {
+    fn component(&self) -> SocketAddr {
+        self.component
     }
 }
 
