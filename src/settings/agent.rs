@@ -107,7 +107,8 @@ settings! {
     pub struct ReconnectSettings in "reconnect." {
         /// The bound after the first failure.
         min: Duration = Some("1s"), Restart;
-        /// The bound after many failures; at least `min`.
+        /// The bound after many failures; at least `min`. Also how often, at most and at first, an agent with several servers looks
+        /// for the first while it is on another.
         max: Duration = Some("5min"), Restart;
         /// How long a connection must last for the bound to start at `min` again.
         stable_after: Duration = Some("60s"), Restart;

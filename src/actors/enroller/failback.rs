@@ -10,11 +10,8 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use super::Enroller;
 use crate::domain::backoff::Backoff;
 
-/// Waits between looks, by returns that did not last.
-const LOOKS: Backoff = Backoff {
-    first: Duration::from_secs(300),
-    limit: Duration::from_secs(4 * 3600),
-};
+/// The longest wait between looks, after many returns that did not last. The shortest is the longest of a reconnect.
+const LOOKS_MAX: Duration = Duration::from_secs(4 * 3600);
 
 impl Enroller {
     /// Looks for the first server after a while, if another one is in use.
@@ -27,7 +24,11 @@ impl Enroller {
         };
         let dialer = first.dialer.clone();
         // Half of it is chance: all clients of a Proxy lose it at one moment.
-        let wait = LOOKS.after(self.returns + 1) / 2;
+        let looks = Backoff {
+            first: self.parts.backoff.limit,
+            limit: LOOKS_MAX,
+        };
+        let wait = looks.after(self.returns + 1) / 2;
         let wait = wait + self.random_part(wait);
         let looked = async move {
             tokio::time::sleep(wait).await;
