@@ -117,6 +117,14 @@ pub enum CertificateFault {
         /// The name that was wanted.
         expected: String,
     },
+    /// It has no subjectAltName at all.
+    #[error(
+        "has no subjectAltName, where {expected} must stand: give the server a certificate that names it there, and as common name for existing agents"
+    )]
+    NoAltName {
+        /// The name that was wanted.
+        expected: String,
+    },
     /// SHA-1 or worse, as old tools of Satellites used it.
     #[error(
         "is signed by a method that is not safe any more, such as SHA-1: make a new one on the server, signed with SHA-256"

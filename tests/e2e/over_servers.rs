@@ -262,6 +262,31 @@ fn certificate_that_does_not_fit_is_named() {
     over.is_logged_in();
 }
 
+/// As tools of Satellites made them before August 2011: compatibility contract, section 1.4.
+#[test]
+fn certificate_without_alt_name_is_accepted_by_the_dispatcher_when_it_is_told_to() {
+    let old = |server: &mut Jabberd2| {
+        server.stop();
+        server.issue_without_alt_name();
+        server.launch();
+    };
+    let mut over = Over::without_login(Jabberd2::start_under, old);
+    over.is_lost_because("set upstream.common_name = true");
+    let home = over.beside.new_home("client");
+    let _agent = home.start();
+    wait_until("osad says why it does not connect", || {
+        home.status()["link"].to_string().contains("no subjectAltName")
+    });
+
+    over.beside.log.process.kill();
+    let text = fs::read_to_string(over.beside.site.config()).unwrap();
+    let text = text.replace("[upstream]\n", "[upstream]\ncommon_name = true\n");
+    fs::write(over.beside.site.config(), text).unwrap();
+    over.beside.log = Logged::start_until(&over.beside.site, "setting_questioned", "remove upstream.common_name");
+
+    over.is_logged_in();
+}
+
 /// docs/migration.md: from the site's jabberd to the embedded server, and back, with one agent that is not touched.
 #[test]
 fn transport_changes_with_a_restart_and_loses_nothing() {

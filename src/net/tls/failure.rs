@@ -55,6 +55,11 @@ fn certificate_fault(error: &CertificateError, authority: &Path, client: ClientR
         },
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => CertificateFault::Expired,
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => CertificateFault::NotYetValid,
+        CertificateError::NotValidForNameContext { expected, presented } if presented.is_empty() => {
+            CertificateFault::NoAltName {
+                expected: expected.to_str().into_owned(),
+            }
+        }
         CertificateError::NotValidForNameContext { expected, presented } => CertificateFault::OtherName {
             expected: expected.to_str().into_owned(),
             names: once_each(presented.iter().map(|name| plain(name))),

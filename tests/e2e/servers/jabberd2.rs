@@ -111,6 +111,12 @@ impl Jabberd2 {
         rows.into_iter().map(|row| row.jid).collect()
     }
 
+    /// Replaces the certificate, from the next start on, by one that has its name as common name only.
+    pub fn issue_without_alt_name(&self) {
+        self.authority
+            .issue_without_alt_name(&self.domain, &self.path("server.pem"));
+    }
+
     /// Ends the part that speaks to other servers; clients stay.
     pub fn end_s2s(&mut self) {
         let s2s = self.processes.0.remove(2);

@@ -25,6 +25,7 @@ use osa::host::clock::SystemClock;
 use osa::net::ca::{AuthorityFiles, create_authority, issue_server};
 use osa::net::tls::ServerFiles;
 use osa::ports::clock::Clock;
+use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, KeyPair};
 
 use crate::site::PATIENCE;
 
@@ -112,6 +113,19 @@ impl Authority {
         issue_server(&self.files, &server, issued).unwrap();
         let pair = fs::read_to_string(&server.certificate).unwrap() + &fs::read_to_string(&server.key).unwrap();
         fs::write(pem, pair).unwrap();
+    }
+
+    /// The same with the name as common name only, as tools of Satellites made it before August 2011.
+    pub fn issue_without_alt_name(&self, hostname: &str, pem: &Path) {
+        let read = |path: &Path| fs::read_to_string(path).unwrap();
+        let signing = KeyPair::from_pem(&read(&self.files.key)).unwrap();
+        let issuer = Issuer::from_ca_cert_pem(&read(&self.files.certificate), signing).unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, hostname);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        fs::write(pem, certificate.pem() + &key.serialize_pem()).unwrap();
     }
 }
 
