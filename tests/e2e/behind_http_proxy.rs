@@ -1,5 +1,6 @@
 //! `osad` behind an HTTP proxy, configured as existing agents are: in `up2date`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write, copy};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,27 +14,40 @@ use crate::existing_agents::wait_until;
 const LOGIN: &str = "YWdlbnQ6b3BlbiBzZXNhbWU=";
 const WRONG: &str = "YWdlbnQ6Y2xvc2Ugc2VzYW1l";
 
-/// Lets through who has the login, to any port of this machine.
-struct HttpProxy {
+/// Lets through who has the login: to where it knows a target to be, else to its port on this machine.
+pub struct HttpProxy {
     address: SocketAddr,
     connected: Arc<Mutex<Vec<String>>>,
 }
 
 impl HttpProxy {
     fn start() -> Self {
+        Self::start_to(BTreeMap::new())
+    }
+
+    /// With the places of some targets, which are hosts and ports.
+    pub fn start_to(places: BTreeMap<String, SocketAddr>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = Self {
             address: listener.local_addr().unwrap(),
             connected: Arc::default(),
         };
-        let connected = Arc::clone(&proxy.connected);
+        let (connected, places) = (Arc::clone(&proxy.connected), Arc::new(places));
         std::thread::spawn(move || {
             for socket in listener.incoming().map_while(Result::ok) {
-                let connected = Arc::clone(&connected);
-                std::thread::spawn(move || serve(socket, &connected));
+                let (connected, places) = (Arc::clone(&connected), Arc::clone(&places));
+                std::thread::spawn(move || serve(socket, &places, &connected));
             }
         });
         proxy
+    }
+
+    /// The table of an agent's configuration.
+    pub fn table(&self) -> String {
+        format!(
+            "[proxy]\nserver = \"{}\"\nuser = \"agent\"\npassword = \"open sesame\"\n",
+            self.address
+        )
     }
 
     fn up2date(&self, password: &str) -> String {
@@ -45,7 +59,7 @@ impl HttpProxy {
     }
 }
 
-fn serve(mut agent: TcpStream, connected: &Mutex<Vec<String>>) -> Option<()> {
+fn serve(mut agent: TcpStream, places: &BTreeMap<String, SocketAddr>, connected: &Mutex<Vec<String>>) -> Option<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -57,8 +71,11 @@ fn serve(mut agent: TcpStream, connected: &Mutex<Vec<String>>) -> Option<()> {
         return agent.write_all(b"HTTP/1.1 407 Who are you?\r\n\r\n").ok();
     }
     let target = head.split(' ').nth(1)?.to_owned();
-    let port = target.rsplit(':').next()?.parse::<u16>().ok()?;
-    let mut server = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let place = match places.get(&target) {
+        Some(place) => *place,
+        None => SocketAddr::from(([127, 0, 0, 1], target.rsplit(':').next()?.parse().ok()?)),
+    };
+    let mut server = TcpStream::connect(place).ok()?;
     connected.lock().unwrap().push(target);
     agent.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").ok()?;
     let (mut from_server, mut to_agent) = (server.try_clone().ok()?, agent.try_clone().ok()?);

@@ -30,6 +30,8 @@ mod clones;
 mod cluster;
 #[cfg(feature = "dispatcher")]
 mod commands;
+#[cfg(feature = "dispatcher")]
+mod contacts_gone;
 #[cfg(all(feature = "dispatcher", debug_assertions))]
 mod crashes;
 #[cfg(feature = "dispatcher")]
@@ -102,6 +104,8 @@ mod satellite_sessions;
 mod satellite_starts;
 #[cfg(feature = "dispatcher")]
 mod server_cluster;
+#[cfg(feature = "dispatcher")]
+mod server_lists;
 #[cfg(feature = "dispatcher")]
 #[allow(dead_code, reason = "which tests there are decides what is used")]
 mod servers;
