@@ -1,10 +1,10 @@
 //! `osad` at a site's own XMPP server, whose dispatcher is an existing one.
 
 use crate::agents::Home;
-use crate::existing::{Credentials, Event};
+use crate::existing::Event;
 use crate::existing_agents::wait_until;
-use crate::foreign_site::ForeignSite;
-use crate::servers::{Jabberd2, Prosody, XmppServer};
+use crate::foreign_site::{ForeignSite, dispatcher_account};
+use crate::servers::{Ejabberd, Jabberd2, Prosody, XmppServer};
 
 /// A home of an agent of ours for a new system.
 fn home(site: &ForeignSite<impl XmppServer>, name: &str) -> Home {
@@ -13,23 +13,19 @@ fn home(site: &ForeignSite<impl XmppServer>, name: &str) -> Home {
     Home::of(&identity, bundle, name)
 }
 
-fn checks(home: &Home) -> usize {
-    home.runs().matches("finished").count()
-}
-
 /// It makes its own account, is seen, is pushed to, and is pushed to again after its server was away.
 fn agent_works_under_an_existing_dispatcher_over(mut site: ForeignSite<impl XmppServer>) {
     let home = home(&site, "client");
     let mut agent = home.start();
     wait_until("it is seen", || site.state("client") == "online");
-    wait_until("it has checked after its start", || checks(&home) == 1);
+    wait_until("it has checked after its start", || home.checks() == 1);
     let jid = site
         .database
         .query("SELECT jabber_id FROM rhnPushClient WHERE name <> 'dispatcher'");
 
     site.schedule("client");
     site.dispatcher.wait_for(|event| *event == Event::Verified(jid.clone()));
-    wait_until("it checks", || checks(&home) >= 2);
+    wait_until("it checks", || home.checks() >= 2);
     site.database.sql("UPDATE rhnServerAction SET status = 2");
     assert_eq!(home.status()["link"]["state"], "linked", "{}", home.status());
 
@@ -41,9 +37,9 @@ fn agent_works_under_an_existing_dispatcher_over(mut site: ForeignSite<impl Xmpp
         available: true,
     };
     site.dispatcher.wait_for(|event| *event == heard);
-    let before = checks(&home);
+    let before = home.checks();
     site.schedule("client");
-    wait_until("it checks again", || checks(&home) > before);
+    wait_until("it checks again", || home.checks() > before);
     site.database.sql("UPDATE rhnServerAction SET status = 2");
 
     agent.kill();
@@ -57,9 +53,30 @@ fn agent_works_under_an_existing_dispatcher_over_jabberd2() {
 
 #[test]
 fn agent_works_under_an_existing_dispatcher_over_prosody() {
-    let account = Credentials {
-        username: "rhn-dispatcher-sat".to_owned(),
-        password: "DispatcherTestPassword0123456789".to_owned(),
-    };
-    agent_works_under_an_existing_dispatcher_over(ForeignSite::with_account(Prosody::start("localhost"), &account));
+    let server = Prosody::start("localhost");
+    agent_works_under_an_existing_dispatcher_over(ForeignSite::with_account(server, &dispatcher_account()));
+}
+
+/// ejabberd leaves the type `normal` out of the messages that it hands on: `osad` does without the word, and an existing dispatcher
+/// does not.
+#[test]
+fn agent_under_an_existing_dispatcher_over_ejabberd_is_pushed_and_its_answer_is_not_heard() {
+    let mut site = ForeignSite::with_account(Ejabberd::start("localhost"), &dispatcher_account());
+    let home = home(&site, "client");
+    let mut agent = home.start();
+    wait_until("it is seen", || site.state("client") == "online");
+    wait_until("it has checked after its start", || home.checks() == 1);
+    let jid = site
+        .database
+        .query("SELECT jabber_id FROM rhnPushClient WHERE name <> 'dispatcher'");
+
+    site.schedule("client");
+    site.dispatcher.wait_for(|event| *event == Event::Asked(jid.clone()));
+    wait_until("it checks", || home.checks() >= 2);
+    site.database.sql("UPDATE rhnServerAction SET status = 2");
+
+    // What it said before has been handed on by then.
+    agent.kill();
+    wait_until("it is seen no more", || site.state("client") == "offline");
+    assert_eq!(site.dispatcher.count(|event| matches!(event, Event::Verified(_))), 0);
 }

@@ -8,7 +8,7 @@ use minidom::Element;
 use crate::cluster::Database;
 use crate::existing::{Credentials, Event, ExistingAgent, ExistingDispatcher, Identity, answers_to_login};
 use crate::existing_agents::{answered, wait_until};
-use crate::foreign_site::{ForeignSite, dispatcher_row, identity};
+use crate::foreign_site::{ForeignSite, dispatcher_account, dispatcher_row, identity};
 use crate::servers::{Ejabberd, Jabberd2, Prosody, XmppServer, features};
 
 const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'";
@@ -74,14 +74,6 @@ fn heard(jid: &str, available: bool) -> impl Fn(&Event) -> bool + use<> {
     let jid = jid.to_owned();
     let expected = Event::Heard { jid, available };
     move |event| *event == expected
-}
-
-/// The dispatcher's account as an administrator makes it.
-fn dispatcher_account() -> Credentials {
-    Credentials {
-        username: "rhn-dispatcher-sat".to_owned(),
-        password: "DispatcherTestPassword0123456789".to_owned(),
-    }
 }
 
 /// A site with accounts for its dispatcher and one agent.

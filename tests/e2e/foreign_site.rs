@@ -112,6 +112,14 @@ impl<S: XmppServer> ForeignSite<S> {
     }
 }
 
+/// The dispatcher's account as an administrator makes it.
+pub fn dispatcher_account() -> Credentials {
+    Credentials {
+        username: "rhn-dispatcher-sat".to_owned(),
+        password: "DispatcherTestPassword0123456789".to_owned(),
+    }
+}
+
 /// Makes an account for the dispatcher, and has the database know its password.
 pub fn dispatcher_row(server: &impl XmppServer, database: &Database, account: &Credentials) {
     let (Credentials { username, password }, host) = (account, server.domain());
