@@ -64,12 +64,26 @@ async fn agent_waits_for_a_dispatcher_that_is_away_and_greets_it() {
     agent.say(&presence("")).await;
     agent.hear("<agent").await;
     agent.say(&presence("type='unavailable'")).await;
-    pass(&mut agent, 12 * HOUR).await;
+    pass(&mut agent, 3 * HOUR).await;
     agent.say(&presence("")).await;
     agent.hear("<agent").await;
 
     assert!(server.is_left_alone().await);
     assert_eq!(osad.registrations(), 1);
+}
+
+#[actix::test]
+async fn dispatcher_that_does_not_come_back_makes_the_agent_register_again_after_hours() {
+    let (server, osad) = site().await;
+    let (mut agent, _) = server.accept(BOTH).await;
+    agent.say(&presence("")).await;
+    agent.say(&presence("type='unavailable'")).await;
+
+    let rest = pass(&mut agent, 6 * HOUR).await;
+    assert!(rest.ends_with("</stream:stream>"), "{rest}");
+    server.accept(BOTH).await;
+
+    assert_eq!(osad.registrations(), 2);
 }
 
 #[actix::test]
@@ -120,12 +134,11 @@ async fn unknown_dispatcher_makes_the_agent_register_again_but_not_often() {
     drop(agent);
     let (mut agent, _) = server.accept(BOTH).await;
     agent.say(asks).await;
-    pass(&mut agent, Duration::from_secs(300)).await;
-    assert_eq!(osad.registrations(), 2);
-    pass(&mut agent, Duration::from_secs(600)).await;
     agent.say(asks).await;
-    agent.hear("</stream:stream>").await;
-    drop(agent);
+    pass(&mut agent, Duration::from_secs(550)).await;
+    assert_eq!(osad.registrations(), 2);
+    let rest = pass(&mut agent, Duration::from_secs(200)).await;
+    assert!(rest.ends_with("</stream:stream>"), "it is not forgotten: {rest}");
     server.accept(BOTH).await;
 
     assert_eq!(osad.registrations(), 3);

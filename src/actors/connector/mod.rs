@@ -92,6 +92,8 @@ pub struct Connector {
     heard: Option<Dispatcher>,
     /// When we last registered because of a dispatcher that the registration does not name.
     relisted_at: Option<Instant>,
+    /// When we do so next, and because of whom.
+    relist: Option<(Instant, String)>,
     notices: Notices,
     /// Our TLS handshakes at once: there is one connection.
     handshakes: Arc<Semaphore>,
@@ -116,6 +118,7 @@ impl Connector {
             unheard: 0,
             heard: None,
             relisted_at: None,
+            relist: None,
             notices: Notices::default(),
             handshakes: Arc::new(Semaphore::new(1)),
             waker: Waker::noop().clone(),
@@ -134,6 +137,7 @@ impl Connector {
         let enrolment = enrolled.enrolment.clone();
         let talk = AgentTalk::new(enrolled.jid.clone(), enrolment, u64::from_ne_bytes(self.random()));
         self.talk = Some(talk);
+        self.relist = None;
         self.enrolled = Some(enrolled);
         self.dial(ctx);
     }

@@ -39,11 +39,12 @@ impl Connector {
         }
     }
 
-    /// It will be back, and the server will say so.
+    /// It will be back, and the server will say so; unless another one takes its place.
     pub(super) fn handle_leaving(&mut self, jid: &str, ctx: &mut Context<Self>) {
+        let entropy = u16::from_ne_bytes(self.random());
         let Some(live) = &mut self.live else { return };
         tracing::info!(event = "dispatcher_left", jid);
-        live.doubt = Doubt::None;
+        live.be_patient(entropy);
         if live.dispatcher.take().is_some() {
             self.show_login();
             self.notify(CheckInput::LinkDown, ctx);
@@ -51,16 +52,32 @@ impl Connector {
     }
 
     pub(super) fn handle_unknown(&mut self, jid: String) {
-        let now = Instant::now();
-        if self
-            .relisted_at
-            .is_some_and(|at| now.duration_since(at) < RELIST_INTERVAL)
-        {
-            tracing::debug!(event = "dispatcher_ignored", reason = "unknown dispatcher", jid);
-            return;
+        if self.relist.is_some() {
+            return tracing::debug!(event = "dispatcher_ignored", reason = "unknown dispatcher", jid);
         }
-        self.relisted_at = Some(now);
+        let now = Instant::now();
+        let spread = Duration::from_millis(u16::from_ne_bytes(self.random()).into());
+        let due = self.relisted_at.map(|at| at + RELIST_INTERVAL);
+        match due.filter(|due| *due > now) {
+            Some(due) => {
+                let wait_secs = (due + spread - now).as_secs();
+                tracing::info!(event = "dispatcher_unknown", jid, wait_secs);
+                self.relist = Some((due + spread, jid));
+            }
+            None => self.relist_for(jid),
+        }
+    }
+
+    /// Registers again, which tells who the dispatchers are.
+    fn relist_for(&mut self, jid: String) {
+        self.relisted_at = Some(Instant::now());
         self.close_for(Ending::NewDispatcher(jid));
+    }
+
+    pub(super) fn relist_if_due(&mut self) {
+        if let Some((_, jid)) = self.relist.take_if(|(at, _)| *at <= Instant::now()) {
+            self.relist_for(jid);
+        }
     }
 
     /// Nobody knows us.

@@ -2,13 +2,13 @@
 
 use std::pin::Pin;
 use std::task::{self, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::fut::ActorFuture;
 use actix::{ActorContext, ActorFutureExt, ActorState, Context, WrapFuture};
 
 use super::Connector;
-use super::live::Ending;
+use super::live::{Ending, Live};
 use crate::actors::check_runner::messages::Announce;
 use crate::actors::wire::{Progress, Timer};
 use crate::domain::check::{CheckInput, Dispatcher};
@@ -60,7 +60,7 @@ impl ActorFuture<Connector> for Pump {
             let Some(live) = &connector.live else {
                 return Poll::Ready(());
             };
-            if self.timer.poll(live.next_deadline(), task).is_pending() {
+            if self.timer.poll(connector.next_deadline(live), task).is_pending() {
                 return Poll::Pending;
             }
             connector.handle_deadlines(ctx);
@@ -73,6 +73,11 @@ impl Connector {
     pub(super) fn resume(&mut self, ctx: &mut Context<Self>) {
         self.perform(ctx);
         self.waker.wake_by_ref();
+    }
+
+    fn next_deadline(&self, live: &Live) -> Option<Instant> {
+        let relist = self.relist.as_ref().map(|(at, _)| at.into_std());
+        live.next_deadline().into_iter().chain(relist).min()
     }
 
     fn poll_link(&mut self, ctx: &mut Context<Self>, task: &mut task::Context<'_>) -> Poll<()> {
@@ -120,6 +125,7 @@ impl Connector {
         if live.doubt.deadline().is_some_and(|at| at <= now.steady) && live.doubts(entropy) {
             self.doubt_link();
         }
+        self.relist_if_due();
         self.perform(ctx);
     }
 
