@@ -39,6 +39,19 @@ fn new_agent_is_pushed_by_a_component_of_ejabberd() {
 }
 
 #[test]
+fn new_agent_at_one_node_of_a_cluster_is_pushed_by_a_component_of_another() {
+    let site = Site::initialised();
+    let [server, other] = Ejabberd::start_cluster(&site.path("data/tls"), "localhost");
+    let upstream = upstream(&other, COMPONENT_SECRET);
+    let beside = BesideSatellite::over_by(site, &server, ("component", &upstream), HURRY);
+    let mut over = Over { beside, server };
+    over.is_logged_in();
+
+    new_agent_is_pushed(over);
+    drop(other);
+}
+
+#[test]
 fn new_agent_is_pushed_by_a_component_of_prosody() {
     new_agent_is_pushed(logged_in(Prosody::start_under));
 }
