@@ -53,8 +53,8 @@ impl fmt::Display for RowFinding {
         match self {
             Self::OtherSpelling { jid, own } => write!(
                 formatter,
-                "rhnPushDispatcher: {jid:?} is {own:?} but for its spelling, and clients are told both; `osa-dispatcher dispatchers remove` takes \
-                 this row away"
+                "rhnPushDispatcher: {jid:?} is {own:?} but for its spelling, and clients are told both; \
+                 `osa-dispatcher dispatchers remove {jid:?}` takes this row away"
             ),
             Self::OtherName {
                 jid,
@@ -63,7 +63,8 @@ impl fmt::Display for RowFinding {
             } => write!(
                 formatter,
                 "rhnPushDispatcher: {jid:?} of host {hostname:?} last connected {silent_days} days ago, and clients are \
-                 still told of it; unless that dispatcher runs, `osa-dispatcher dispatchers remove` takes this row away"
+                 still told of it; unless that dispatcher runs, `osa-dispatcher dispatchers remove {jid:?}` takes this \
+                 row away"
             ),
         }
     }
@@ -183,7 +184,7 @@ mod tests {
             findings[0].to_string(),
             "rhnPushDispatcher: \"rhn-dispatcher-sat@old.example/superclient\" of host \"host.example\" last connected 7 \
              days ago, and clients are still told of it; unless that dispatcher runs, `osa-dispatcher dispatchers \
-             remove` takes this row away"
+             remove \"rhn-dispatcher-sat@old.example/superclient\"` takes this row away"
         );
     }
 
