@@ -25,7 +25,7 @@ settings! {
         /// `transport = "client"`, and for a component whose server is not on this machine.
         ca: Option<PathBuf> = None, Restart;
         /// Whether a certificate without any subjectAltName may have the name as its subject's common name, as old ones of
-        /// Satellites do. The start warns of it.
+        /// Satellites do. The start warns of it. It helps the dispatcher only: `osad` always wants a subjectAltName.
         common_name: bool = Some("false"), Restart;
         /// Name of the component, as in the server's configuration: a domain of the dispatcher's own, other than `hostname`.
         /// Needed with `transport = "component"`.
