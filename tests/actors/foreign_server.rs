@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use osa::domain::ids::SystemId;
+use osa::protocol::osa::action::Action;
 
 use crate::support::agent::Agent;
 use crate::support::dispatcher::{Dispatcher, settle};
-use crate::support::foreign::{DISPATCHER, ForeignServer, original_ping, pass};
+use crate::support::foreign::{DISPATCHER, ForeignServer, original_ping, original_request, pass};
 
 const SYSTEM: SystemId = SystemId(1000);
 const BARE: &str = "rhn-dispatcher-sat@sat.example.com";
@@ -120,6 +121,38 @@ async fn link_is_shown_as_it_is_while_the_dispatcher_comes_and_goes() {
 
     assert_eq!(osad.status.take(), ["linked", "logged in", "linked"]);
     assert!(server.is_left_alone().await);
+}
+
+/// Such a dispatcher learns of no failure.
+#[actix::test]
+async fn agent_under_an_original_dispatcher_retries_by_itself_and_takes_each_request_once() {
+    let (server, osad) = site().await;
+    let (mut agent, _) = server.accept(BOTH).await;
+    let jid = osad.last_jid().expect("registered");
+    let now = || osa::ports::clock::Clock::now(&*osad.clock).as_secs();
+    let started = || osad.launcher.starts().len();
+    agent.say(&presence("")).await;
+    osad.launcher.end(0);
+    let request = original_request(Action::CheckIn, &jid, "1", now());
+    agent.say(&request).await;
+    agent.hear("response/checkin").await;
+
+    agent.say(&request).await;
+    let answered = pass(&mut agent, Duration::from_secs(10)).await;
+    assert!(!answered.contains("response"), "{answered}");
+
+    for wait in [15, 30, 60, 120, 240, 300, 300] {
+        let before = started();
+        osad.launcher.end(1);
+        pass(&mut agent, Duration::from_secs(wait - 1)).await;
+        assert_eq!(started(), before, "not before {wait} s");
+        pass(&mut agent, Duration::from_secs(2)).await;
+        assert_eq!(started(), before + 1, "after {wait} s");
+    }
+    let last = started();
+    osad.launcher.end(0);
+    pass(&mut agent, HOUR).await;
+    assert_eq!(started(), last);
 }
 
 #[actix::test]

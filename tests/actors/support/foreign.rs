@@ -131,12 +131,17 @@ pub async fn pass(agent: &mut TestClient, time: Duration) -> String {
     said + &agent.heard_so_far()
 }
 
-/// A request of an original dispatcher, to the client named so.
+/// A ping of an original dispatcher, to the client named so.
 pub fn original_ping(recipient: &str, serial: &str, timestamp: i64) -> String {
+    original_request(Action::Ping, recipient, serial, timestamp)
+}
+
+/// The same for any action.
+pub fn original_request(action: Action, recipient: &str, serial: &str, timestamp: i64) -> String {
     let content = Content {
         timestamp,
         serial,
-        action: Action::Ping.request(),
+        action: action.request(),
     };
     let key = Secret::new("0123456789abcdef0123456789abcdef01234567");
     let x = Signed::request(&key, recipient, DISPATCHER, content).to_element();
