@@ -1,11 +1,15 @@
 //! Agents that connect under another name than the dispatcher's: a Proxy forwards TCP to it.
 
+use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Instant;
 
+use crate::agents::Home;
+use crate::behind_http_proxy::HttpProxy;
 use crate::deployment::{Deployment, Settings, Standalone};
 use crate::existing::{Event, ExistingAgent, Identity};
+use crate::existing_agents::wait_until;
 use crate::site::PATIENCE;
 
 /// The Proxy's name; nothing resolves it, agents are given its address.
@@ -84,6 +88,23 @@ fn agent_behind_a_forwarding_proxy_is_pushed_like_any_other() {
         assert!(agent.count(|event| *event == Event::Answered("checkin")) >= 2);
         assert_eq!(agent.count(|event| matches!(event, Event::Lost(_))), 0);
     }
+}
+
+#[test]
+fn new_agent_behind_a_forwarding_proxy_is_pushed_like_any_other() {
+    let mut deployment = with_proxy();
+    let home = Home::add(&deployment.site, "client");
+    let places = [(443, deployment.https), (5222, deployment.xmpp)];
+    let names = HttpProxy::start_to(places.map(|(port, place)| (format!("{PROXY}:{port}"), place)).into());
+    let list = format!("server_url = [\"https://{PROXY}/XMLRPC\"]\n{}", names.table());
+    fs::write(home.path("osad.toml"), list).unwrap();
+    let _agent = home.start();
+    deployment.log().wait_for("client_logged_in", &format!("@{PROXY}/osad"));
+    deployment.log().wait_for("step_recorded", "Online(true)");
+
+    let action = deployment.schedule(&["client"]);
+
+    wait_until("it is completed", || deployment.states(action) == ["completed"]);
 }
 
 #[test]
