@@ -170,7 +170,7 @@ async fn stream_that_ends_in_any_state_is_told_and_begun_again() {
     // Nothing may come between the offer of TLS and its handshake.
     for steps in (1..=LOGIN.len()).filter(|steps| *steps != 4) {
         for (fault, words) in [
-            (error, "SystemShutdown"),
+            (error, "system-shutdown"),
             ("<<<", "well-formed"),
             ("</stream:stream>", "closed"),
         ] {

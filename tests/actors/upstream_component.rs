@@ -139,7 +139,7 @@ async fn refusals_are_told_with_what_to_do_about_them() {
         ),
         ("host-unknown", "has no component osa.sat.example.com: add it"),
         ("invalid-namespace", "correct upstream.server"),
-        ("system-shutdown", "SystemShutdown"),
+        ("system-shutdown", "system-shutdown"),
     ] {
         let mut server = connected(&scene, 1).await;
         server

@@ -284,16 +284,20 @@ fn requests_of_the_server_are_answered() {
 #[test]
 fn registration_and_binding_can_be_refused() {
     for (state, iq, end) in [
-        (At::Form, "<iq type='error' id='register-get'/>", "RegistrationRefused"),
+        (
+            At::Form,
+            "<iq type='error' id='register-get'/>",
+            "RegistrationRefused(Remark(\"\"))",
+        ),
         (
             At::Form,
             "<iq type='result' id='register-get'><query xmlns='jabber:iq:register'><key/></query></iq>",
-            "RegistrationRefused",
+            "RegistrationRefused(Remark(\"\"))",
         ),
         (
             At::Account,
             "<iq type='error' id='register-set'><error code='405'/></iq>",
-            "RegistrationRefused",
+            "RegistrationRefused(Remark(\"error 405\"))",
         ),
         (
             At::Account,
@@ -332,7 +336,10 @@ fn server_may_end_the_stream_in_every_state() {
             ),
             At::Closed => assert_eq!((ended.as_str(), closed.as_str()), ("", "")),
             _ => {
-                assert_eq!(ended, "footer ServerEnded(SystemShutdown)", "{state:?}");
+                assert_eq!(
+                    ended, "footer ServerEnded(SystemShutdown, Remark(\"system-shutdown\"))",
+                    "{state:?}"
+                );
                 assert_eq!(closed, "footer ClosedByServer", "{state:?}");
             }
         }

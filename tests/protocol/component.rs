@@ -231,7 +231,8 @@ fn refusals_are_told_apart() {
     ] {
         for steps in 2..=STEPS.len() {
             let end = Scene::after(steps).end(&error(condition));
-            assert_eq!(end, Some(ClientEnd::ServerEnded(expected.clone())), "{steps}");
+            let told = matches!(&end, Some(ClientEnd::ServerEnded(told, _)) if *told == expected);
+            assert!(told, "{steps}: {end:?}");
         }
     }
     // Prosody says at once that it knows no such component, on a stream without an id.
@@ -240,10 +241,10 @@ fn refusals_are_told_apart() {
     let header = HEADER.replace("3BF96D32", "");
     let outputs = scene.hear(&format!("{header}{}</stream:stream>", error("host-unknown")));
     assert_eq!(written(&outputs), "</stream:stream>");
-    assert_eq!(
+    assert!(matches!(
         outputs.last(),
-        Some(&Output::Close(ClientEnd::ServerEnded(DefinedCondition::HostUnknown)))
-    );
+        Some(Output::Close(ClientEnd::ServerEnded(DefinedCondition::HostUnknown, _)))
+    ));
 }
 
 #[test]

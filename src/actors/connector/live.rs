@@ -76,7 +76,7 @@ impl Ending {
     /// Why the enrolment does not hold any more, if so.
     pub(super) fn cause(&self) -> Option<Cause> {
         match self {
-            Self::Stream(ClientEnd::ServerEnded(DefinedCondition::Conflict)) => Some(Cause::Conflict),
+            Self::Stream(ClientEnd::ServerEnded(DefinedCondition::Conflict, _)) => Some(Cause::Conflict),
             Self::Stream(ClientEnd::CredentialsTaken) => Some(Cause::CredentialsTaken),
             Self::OtherJid(jid) => Some(Cause::OtherJid(jid.clone())),
             Self::Unheard | Self::NewDispatcher(_) | Self::KeyVoid => Some(Cause::LinkGone),

@@ -74,10 +74,17 @@ impl Upstream {
         );
         let account = format!("{}@{domain}", username.unwrap_or_default());
         match ending {
-            Ending::Stream(ClientEnd::NotAuthorized | ClientEnd::RegistrationRefused) => format!(
-                "the server refuses {account} and makes no accounts: create it there with the password in \
-                 rhnPushDispatcher, or let it register accounts"
+            Ending::Stream(ClientEnd::NotAuthorized) => format!(
+                "the server refuses {account} and makes no accounts: create it there, or set its password, with the one in \
+                 rhnPushDispatcher; or let it register accounts"
             ),
+            Ending::Stream(ClientEnd::RegistrationRefused(remark)) => format!(
+                "the server refuses {account} and makes no account ({remark}): create it there, or set its password, with \
+                 the one in rhnPushDispatcher; or let it register accounts"
+            ),
+            Ending::Stream(ClientEnd::ServerEnded(DefinedCondition::HostUnknown, remark)) => {
+                format!("the server does not serve {domain} ({remark}): correct hostname or upstream.server")
+            }
             ending if ending.is_conflict() => {
                 format!(
                     "another program logged in as {account}, or the account was removed: stop the other dispatcher, two \
@@ -92,14 +99,14 @@ impl Upstream {
 /// The same for a component, which has no account. ejabberd does not say whether it knows the component or not.
 fn component_reason(domain: &str, ending: &Ending) -> String {
     match ending {
-        Ending::Stream(ClientEnd::ServerEnded(DefinedCondition::NotAuthorized)) => format!(
+        Ending::Stream(ClientEnd::ServerEnded(DefinedCondition::NotAuthorized, _)) => format!(
             "the server refuses the secret of the component {domain}: give it the one in upstream.secret in its \
              configuration, under this name"
         ),
-        Ending::Stream(ClientEnd::ServerEnded(DefinedCondition::HostUnknown)) => {
+        Ending::Stream(ClientEnd::ServerEnded(DefinedCondition::HostUnknown, _)) => {
             format!("the server has no component {domain}: add it to its configuration, or correct upstream.component")
         }
-        Ending::Stream(ClientEnd::ServerEnded(DefinedCondition::InvalidNamespace) | ClientEnd::NoMechanism) => {
+        Ending::Stream(ClientEnd::ServerEnded(DefinedCondition::InvalidNamespace, _) | ClientEnd::NoMechanism) => {
             "the server takes no components at this port: correct upstream.server".to_owned()
         }
         Ending::Stream(ClientEnd::Silent) => {

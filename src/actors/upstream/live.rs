@@ -58,7 +58,10 @@ pub(super) enum Ending {
 
 impl Ending {
     pub(super) const fn is_conflict(&self) -> bool {
-        matches!(self, Self::Stream(ClientEnd::ServerEnded(DefinedCondition::Conflict)))
+        matches!(
+            self,
+            Self::Stream(ClientEnd::ServerEnded(DefinedCondition::Conflict, _))
+        )
     }
 
     pub(super) const fn is_account_taken(&self) -> bool {

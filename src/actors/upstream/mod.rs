@@ -165,7 +165,7 @@ impl Upstream {
     /// The connection is over: says so, and decides what comes next.
     fn end_live(&mut self, ending: &Ending, ctx: &mut Context<Self>) {
         let Some(live) = self.live.take() else { return };
-        let lasted = live.lasted();
+        let (lasted, peer) = (live.lasted(), live.link.peer_addr());
         // Its sessions go with it.
         drop(live);
         if let Some(closed) = self.closed.take() {
@@ -176,7 +176,7 @@ impl Upstream {
         if ending.is_account_taken() {
             return self.rotate_account(ctx);
         }
-        let reason = self.account_reason(ending);
+        let reason = format!("{} (at {peer})", self.account_reason(ending));
         self.come_back(reason, lasted.filter(|_| !ending.is_conflict()), ctx);
         if ending.is_conflict() {
             self.wait(CONFLICT_PAUSE, ctx);

@@ -7,6 +7,7 @@
 pub mod client;
 mod fault;
 mod outputs;
+mod remark;
 mod seed;
 pub mod server;
 
@@ -14,6 +15,7 @@ pub use fault::StreamFault;
 pub(crate) use fault::write_stream_error;
 pub use outputs::Output;
 pub(crate) use outputs::Outputs;
+pub use remark::Remark;
 pub use seed::Seed;
 
 use minidom::Element;

@@ -113,9 +113,14 @@ impl PostgresStore {
 async fn account(connection: &mut AsyncPgConnection, wanted: &Wanted) -> Result<DispatcherAccount, Failure> {
     let Some((name, password)) = found(connection, &wanted.hostname).await? else {
         let jid = wanted.fresh.jid(&wanted.hostname);
-        let password = &wanted.fresh.password;
-        insert(connection, (&jid, &wanted.hostname, password), wanted.has_port).await?;
-        return Ok(wanted.fresh.clone());
+        let account = DispatcherAccount {
+            password: written_otherwise(connection, &jid)
+                .await?
+                .unwrap_or(wanted.fresh.password.clone()),
+            ..wanted.fresh.clone()
+        };
+        insert(connection, (&jid, &wanted.hostname, &account.password), wanted.has_port).await?;
+        return Ok(account);
     };
     match password {
         Some(password) if !wanted.checks_in => Ok(DispatcherAccount {
@@ -146,6 +151,19 @@ async fn found(
         Some((username(&jid, hostname)?.to_owned(), password))
     });
     Ok(in_force(ours.collect(), |(name, _)| name))
+}
+
+/// The password of a row with capitals in its JID: servers take it for the same, clients for another.
+async fn written_otherwise(connection: &mut AsyncPgConnection, jid: &str) -> Result<Option<Secret>, Failure> {
+    let password = statement::<(Text,)>(
+        "SELECT password FROM rhnPushDispatcher WHERE lower(jabber_id) = lower(?) AND password <> '' \
+         ORDER BY last_checkin DESC, id DESC LIMIT 1",
+    )
+    .bind(jid)
+    .get_result::<(String,)>(connection)
+    .await
+    .optional()?;
+    Ok(password.map(|(password,)| Secret::new(password)))
 }
 
 /// Gives the row a password if it has none, and stamps it if that is wanted. Of two nodes that do so at once, the second finds

@@ -31,7 +31,8 @@ fn stream_errors_end_our_client_for_the_recorded_reason(cut: &Cut) {
         let error = said.find(|text| text.starts_with("<stream:error")).unwrap();
         let mut agent = Agent::logged_in(name);
         agent.hear(cut, &[error]);
-        assert_eq!(agent.end, Some(ClientEnd::ServerEnded(condition)), "{heading}");
+        let ended = matches!(&agent.end, Some(ClientEnd::ServerEnded(told, _)) if *told == condition);
+        assert!(ended, "{heading}: {:?}", agent.end);
     }
 }
 

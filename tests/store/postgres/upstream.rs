@@ -70,6 +70,19 @@ async fn password_is_made_where_the_row_has_none() {
     }
 }
 
+/// Clients compare letter by letter, so it is another row; servers do not, so it is the same account.
+#[tokio::test]
+async fn row_with_capitals_gives_its_password_to_one_without() {
+    let site = Site::satellite().await;
+    row(&site, "rhn-dispatcher-sat@Sat.Example/superclient", Some("known"), 10).await;
+
+    let found = site.store.dispatcher_account(HOST, &account(USUAL, "made")).await;
+
+    assert_eq!(found.unwrap(), account(USUAL, "known"));
+    let kept = "rhn-dispatcher-sat@Sat.Example/superclient known, rhn-dispatcher-sat@sat.example/superclient known";
+    assert_eq!(rows(&site).await, kept);
+}
+
 #[tokio::test]
 async fn rows_of_other_servers_are_left_alone() {
     let site = Site::satellite().await;

@@ -9,6 +9,7 @@ use crate::protocol::codec::{Escaped, push};
 use crate::protocol::ns;
 use crate::protocol::register::{is_fillable, write_registration};
 use crate::protocol::stanza::StanzaFault;
+use crate::protocol::stream::Remark;
 
 /// Asks what the server wants to know.
 pub(super) fn request_form(login: Login, offer: Offer, context: &mut Context<'_>) -> State {
@@ -36,7 +37,7 @@ impl ExpectForm {
         }
         let fillable = iq.get_child("query", ns::REGISTER).is_some_and(is_fillable);
         if iq.attr("type") != Some("result") || !fillable {
-            return Err(Stop(ClientEnd::RegistrationRefused));
+            return Err(Stop(ClientEnd::RegistrationRefused(remark(iq))));
         }
         let config = &self.login.config;
         push(
@@ -70,9 +71,14 @@ impl ExpectAccount {
         Err(Stop(if is_conflict(iq) {
             ClientEnd::CredentialsTaken
         } else {
-            ClientEnd::RegistrationRefused
+            ClientEnd::RegistrationRefused(remark(iq))
         }))
     }
+}
+
+fn remark(iq: &Element) -> Remark {
+    let error = iq.get_child("error", ns::CLIENT);
+    error.map_or_else(Remark::default, |error| Remark::of(error, ns::STANZA_ERRORS))
 }
 
 /// Old servers say it by number (compatibility contract, section 1.6), new ones by condition.

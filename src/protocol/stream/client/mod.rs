@@ -44,7 +44,7 @@ use self::context::{Context, Login, Stop};
 use self::features::{ExpectFeatures, ExpectHeader, ExpectProceed, Phase};
 use self::iq_auth::{ExpectFields, ExpectSession};
 use self::open::Open;
-use super::{CLOSING_TAG, Output, Outputs, Seed, StreamFault, condition_of, write_stream_error};
+use super::{CLOSING_TAG, Output, Outputs, Remark, Seed, StreamFault, condition_of, write_stream_error};
 use crate::protocol::codec::{Decoder, Frame, Limits, write_element};
 use crate::protocol::ns;
 use crate::protocol::roster::RosterItem;
@@ -86,8 +86,8 @@ pub enum ClientEnd {
     #[error("closed by the server")]
     ClosedByServer,
     /// The server reported a fault; `Conflict` means that somebody else logged in to our account.
-    #[error("the server ended the stream: {0:?}")]
-    ServerEnded(DefinedCondition),
+    #[error("the server ended the stream: {1}")]
+    ServerEnded(DefinedCondition, Remark),
     /// The server does not speak the protocol.
     #[error("the server broke the protocol: {0}")]
     Fault(StreamFault),
@@ -95,7 +95,7 @@ pub enum ClientEnd {
     #[error("the server sent an unexpected <{0}/>")]
     Unexpected(String),
     /// The server offers no TLS, or refuses it; there is no login without.
-    #[error("the server does not start TLS")]
+    #[error("the server does not start TLS: let it offer STARTTLS")]
     NoTls,
     /// The server offers no login mechanism we know.
     #[error("the server offers no known login mechanism")]
@@ -109,9 +109,9 @@ pub enum ClientEnd {
     /// The account exists with another password: choose new credentials.
     #[error("the account name is taken")]
     CredentialsTaken,
-    /// The server does not let us make an account.
-    #[error("the server refuses to make an account")]
-    RegistrationRefused,
+    /// The server does not let us make an account, or not now.
+    #[error("the server makes no account: {0}")]
+    RegistrationRefused(Remark),
     /// The server refuses our resource.
     #[error("the server refuses the resource")]
     BindRefused,
@@ -292,7 +292,8 @@ impl ClientStream {
                 other => Ok(other),
             },
             Frame::Stanza(element) if element.is("error", ns::STREAM) => {
-                Err(Stop(ClientEnd::ServerEnded(condition_of(element))))
+                let remark = Remark::of(&element, ns::STREAM_ERRORS);
+                Err(Stop(ClientEnd::ServerEnded(condition_of(element), remark)))
             }
             Frame::Stanza(element) => {
                 std::mem::replace(&mut self.state, State::Closed).handle_element(element, &mut context)
