@@ -60,7 +60,7 @@ pub struct LinkRecord {
     pub server: Option<String>,
     /// The server's address, while connected.
     pub address: Option<String>,
-    /// Why it was lost, or did not come about; none while linked.
+    /// Why it was lost, or did not come about; none while logged in.
     pub failure: Option<Failure>,
 }
 
@@ -193,7 +193,10 @@ impl StatusBoard for StatusFile {
             }
             match status {
                 LinkStatus::Connecting { server } => link.server = Some(server),
-                LinkStatus::LoggedIn { address } => link.address = Some(address),
+                LinkStatus::LoggedIn { address } => {
+                    link.address = Some(address);
+                    link.failure = None;
+                }
                 LinkStatus::Linked => link.failure = None,
                 LinkStatus::Down(trouble) => {
                     link.address = None;
@@ -304,6 +307,13 @@ mod tests {
         assert_eq!((link.state, link.since), (LinkState::Connecting, 5_000));
         let failure = link.failure.unwrap();
         assert_eq!((failure.reason.as_str(), failure.retry_at), ("refused", 8_000));
+
+        agent.link(LinkStatus::LoggedIn {
+            address: "192.0.2.1:5222".to_owned(),
+        });
+
+        let link = bench.record().link;
+        assert_eq!((link.since, link.failure), (5_000, None));
     }
 
     #[test]
