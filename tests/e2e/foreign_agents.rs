@@ -1,6 +1,6 @@
 //! `osad` at a site's own XMPP server, whose dispatcher is an existing one.
 
-use crate::agents::Home;
+use crate::agents::{Home, Process};
 use crate::existing::Event;
 use crate::existing_agents::wait_until;
 use crate::foreign_site::{ForeignSite, dispatcher_account};
@@ -13,15 +13,19 @@ fn home(site: &ForeignSite<impl XmppServer>, name: &str) -> Home {
     Home::of(&identity, bundle, name)
 }
 
+/// The agent of this home, when it is seen and has checked after its start; and its full JID.
+fn started(site: &ForeignSite<impl XmppServer>, home: &Home) -> (Process, String) {
+    let agent = home.start();
+    wait_until("it is seen", || site.state("client") == "online");
+    wait_until("it has checked after its start", || home.checks() == 1);
+    let jid = "SELECT jabber_id FROM rhnPushClient WHERE name <> 'dispatcher'";
+    (agent, site.database.query(jid))
+}
+
 /// It makes its own account, is seen, is pushed to, and is pushed to again after its server was away.
 fn agent_works_under_an_existing_dispatcher_over(mut site: ForeignSite<impl XmppServer>) {
     let home = home(&site, "client");
-    let mut agent = home.start();
-    wait_until("it is seen", || site.state("client") == "online");
-    wait_until("it has checked after its start", || home.checks() == 1);
-    let jid = site
-        .database
-        .query("SELECT jabber_id FROM rhnPushClient WHERE name <> 'dispatcher'");
+    let (mut agent, jid) = started(&site, &home);
 
     site.schedule("client");
     site.dispatcher.wait_for(|event| *event == Event::Verified(jid.clone()));
@@ -63,12 +67,7 @@ fn agent_works_under_an_existing_dispatcher_over_prosody() {
 fn agent_under_an_existing_dispatcher_over_ejabberd_is_pushed_and_its_answer_is_not_heard() {
     let mut site = ForeignSite::with_account(Ejabberd::start("localhost"), &dispatcher_account());
     let home = home(&site, "client");
-    let mut agent = home.start();
-    wait_until("it is seen", || site.state("client") == "online");
-    wait_until("it has checked after its start", || home.checks() == 1);
-    let jid = site
-        .database
-        .query("SELECT jabber_id FROM rhnPushClient WHERE name <> 'dispatcher'");
+    let (mut agent, jid) = started(&site, &home);
 
     site.schedule("client");
     site.dispatcher.wait_for(|event| *event == Event::Asked(jid.clone()));
