@@ -16,7 +16,18 @@ use super::{Authority, Processes, XmppServer, offers_features};
 use crate::ports::free_port;
 
 /// Tables as the package's `db-setup.sqlite` has them, of the modules that are in use.
-const TABLES: &str = include_str!("jabberd2.sql");
+const TABLES: &str = include_str!("jabberd2/store.sql");
+/// Its configuration, without what differs from one to the next.
+const FILES: [(&str, &str); 6] = [
+    ("users.xml", include_str!("jabberd2/users.xml")),
+    ("filter.xml", include_str!("jabberd2/filter.xml")),
+    ("router.xml", include_str!("jabberd2/router.xml")),
+    ("sm.xml", include_str!("jabberd2/sm.xml")),
+    ("s2s.xml", include_str!("jabberd2/s2s.xml")),
+    ("c2s.xml", include_str!("jabberd2/c2s.xml")),
+];
+/// What a component may open.
+const CLIENTS_MAX: u32 = 4_096;
 
 #[derive(QueryableByName)]
 struct Contact {
@@ -136,98 +147,24 @@ impl Jabberd2 {
         self.directory.path().join(name)
     }
 
+    /// Fills in the components' files.
     fn configure(&self) {
-        let users = "<users><user><name>jabberd</name><secret>secret</secret></user></users>";
-        fs::write(self.path("users.xml"), users).unwrap();
-        fs::write(self.path("filter.xml"), "<filter/>").unwrap();
-        fs::write(self.path("router.xml"), self.router_xml()).unwrap();
-        fs::write(self.path("sm.xml"), self.sm_xml()).unwrap();
-        fs::write(self.path("s2s.xml"), self.s2s_xml()).unwrap();
-        fs::write(self.path("c2s.xml"), self.c2s_xml()).unwrap();
-    }
-
-    /// What every component's file begins with.
-    fn component(&self, id: &str) -> String {
-        let directory = self.directory.path().display();
-        format!(
-            "<id>{id}</id><pidfile>{directory}/{id}.pid</pidfile>\
-             <log type='file'><file>{directory}/{id}.log</file></log>"
-        )
-    }
-
-    /// How a component finds the router.
-    fn to_router(&self) -> String {
-        format!(
-            "<router><ip>127.0.0.1</ip><port>{}</port><user>jabberd</user><pass>secret</pass>\
-             <retry><init>3</init><lost>3</lost><sleep>2</sleep></retry></router>",
-            self.router
-        )
-    }
-
-    fn router_xml(&self) -> String {
-        let (component, directory) = (self.component("router"), self.directory.path().display());
-        format!(
-            "<router>{component}<local><ip>127.0.0.1</ip><port>{}</port><users>{directory}/users.xml</users>\
-             <secret>secret</secret></local><check><interval>60</interval><keepalive>0</keepalive></check>\
-             <io><max_fds>1024</max_fds></io><aci><acl type='all'><user>jabberd</user></acl>\
-             <filter>{directory}/filter.xml</filter></aci></router>",
-            self.router
-        )
-    }
-
-    fn sm_xml(&self) -> String {
-        let chains: String = CHAINS
-            .iter()
-            .map(|(chain, modules)| {
-                let modules: String = modules
-                    .split(' ')
-                    .map(|module| format!("<module>{module}</module>"))
-                    .collect();
-                format!("<chain id='{chain}'>{modules}</chain>")
-            })
-            .collect();
-        let (component, router, domain) = (self.component(&self.domain), self.to_router(), &self.domain);
-        let (libraries, store) = (libraries(), self.path("sqlite.db"));
-        format!(
-            "<sm>{component}{router}<local><id>{domain}</id></local><storage><path>{libraries}</path>\
-             <driver>sqlite</driver><sqlite><dbname>{}</dbname><sql>PRAGMA synchronous = NORMAL;</sql>\
-             <busy-timeout>2000</busy-timeout></sqlite></storage>\
-             <modules><path>{libraries}</path>{chains}</modules><user/><offline/><roster/></sm>",
-            store.display()
-        )
-    }
-
-    fn s2s_xml(&self) -> String {
-        let (component, router) = (self.component("s2s"), self.to_router());
-        format!(
-            "<s2s>{component}{router}<local><ip>{}</ip><port>{}</port></local>\
-             <io><max_fds>1024</max_fds><limits><stanzasize>65535</stanzasize></limits></io>\
-             <check><interval>3</interval><queue>60</queue><retry>300</retry><idle>86400</idle><keepalive>0</keepalive>\
-             <dnscache>300</dnscache></check>\
-             <lookup><srv>xmpp-server</srv><srv>jabber</srv><resolve-ipv6/></lookup><out-conn-reuse/></s2s>",
-            self.s2s.ip(),
-            self.s2s.port()
-        )
-    }
-
-    fn c2s_xml(&self) -> String {
-        let (component, router, domain) = (self.component("c2s"), self.to_router(), &self.domain);
-        let (libraries, store, pem) = (libraries(), self.path("sqlite.db"), self.path("server.pem"));
-        format!(
-            "<c2s>{component}{router}<local><id pemfile='{}' realm='' register-enable='true'>{domain}</id>\
-             <ip>{}</ip><port>{}</port></local><io><max_fds>4096</max_fds>\
-             <limits><stanzas>1000</stanzas><stanzasize>65535</stanzasize></limits>\
-             <check><interval>60</interval><idle>0</idle><keepalive>60</keepalive></check></io>\
-             <authreg><path>{libraries}</path><module>sqlite</module><mechanisms>\
-             <traditional><plain/><digest/></traditional><sasl><plain/><digest-md5/></sasl></mechanisms>\
-             <ssl-mechanisms><traditional><plain/></traditional><sasl><plain/><external/></sasl></ssl-mechanisms>\
-             <sqlite><dbname>{}</dbname><sql>PRAGMA synchronous = NORMAL;</sql><busy-timeout>2000</busy-timeout>\
-             <password_type><plaintext/></password_type></sqlite></authreg></c2s>",
-            pem.display(),
-            self.c2s.ip(),
-            self.c2s.port(),
-            store.display()
-        )
+        let [directory, libraries] = [self.directory.path(), &libraries()].map(|path| path.display().to_string());
+        let [router, c2s, s2s] = [self.router, self.c2s.port(), self.s2s.port()].map(|port| port.to_string());
+        for (name, text) in FILES {
+            let text = [
+                ("@directory@", &directory),
+                ("@libraries@", &libraries),
+                ("@domain@", &self.domain),
+                ("@router@", &router),
+                ("@c2s@", &c2s),
+                ("@s2s@", &s2s),
+                ("@max_fds@", &CLIENTS_MAX.to_string()),
+            ]
+            .into_iter()
+            .fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
+            fs::write(self.path(name), text).unwrap();
+        }
     }
 
     fn spawn(&mut self, component: &str) {
@@ -366,40 +303,10 @@ fn logs(directory: &Path) -> impl Fn() -> String + use<> {
 }
 
 /// Where Debian keeps the modules.
-fn libraries() -> String {
+fn libraries() -> PathBuf {
     let found = fs::read_dir("/usr/lib").unwrap().find_map(|entry| {
         let path = entry.unwrap().path().join("jabberd2");
-        path.join("storage_sqlite.so")
-            .exists()
-            .then(|| path.display().to_string())
+        path.join("storage_sqlite.so").exists().then_some(path)
     });
     found.unwrap_or_else(|| panic!("jabberd2 is not installed: run scripts/test once"))
 }
-
-/// The modules of the session manager, as Debian's `sm.xml` has them.
-const CHAINS: &[(&str, &str)] = &[
-    ("sess-start", "status"),
-    ("sess-end", "status iq-last"),
-    (
-        "in-sess",
-        "validate status privacy roster vacation iq-vcard iq-ping iq-private disco amp offline announce presence deliver",
-    ),
-    ("in-router", "session validate presence privacy"),
-    ("out-router", "privacy"),
-    (
-        "pkt-sm",
-        "iq-last iq-ping iq-time iq-version amp disco announce help echo status presence",
-    ),
-    (
-        "pkt-user",
-        "roster presence disco iq-vcard amp deliver vacation offline iq-last",
-    ),
-    ("pkt-router", "session disco"),
-    ("user-load", "active roster roster-publish privacy vacation"),
-    ("user-create", "active template-roster"),
-    (
-        "user-delete",
-        "active announce offline privacy roster vacation status iq-last iq-private iq-vcard",
-    ),
-    ("disco-extend", "iq-version help"),
-];
