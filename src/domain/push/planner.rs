@@ -100,13 +100,13 @@ impl Planner {
 
     /// A client became pushable, or its session goes on under a new poller.
     pub fn open(&mut self, system: SystemId, opening: Opening, now: Timestamp) {
-        self.unseat(system);
+        let before = self.unseat(system);
         let mut turn = Turn {
             now,
             policy: &self.policy,
             effects: &mut self.scratch,
         };
-        let push = SystemPush::open(system, opening, &mut turn);
+        let push = SystemPush::open(system, opening, before.as_ref(), &mut turn);
         self.seats.insert(
             system,
             Seat {

@@ -110,6 +110,8 @@ pub(super) struct SystemPush {
     pub(super) connection: ConnectionId,
     pub(super) kind: AgentKind,
     last_number: RequestNumber,
+    /// The last number that was given before this connection.
+    number_before: RequestNumber,
     outstanding: Outstanding,
     /// Answered requests of a new agent whose run has not ended, oldest first.
     open: Vec<OpenRequest>,

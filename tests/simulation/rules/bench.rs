@@ -97,6 +97,19 @@ impl Bench {
         bench
     }
 
+    /// The agent announces that it does nothing, while one action is queued.
+    pub fn open_again(&mut self, connection: ConnectionId, record: PushRecord) {
+        let opening = Opening {
+            connection,
+            kind: AgentKind::New,
+            announcement: Some(Announcement::default()),
+            record,
+            work: work(&[queued(1)]),
+        };
+        self.planner.open(SYSTEM, opening, self.now);
+        self.settle();
+    }
+
     pub fn settle(&mut self) {
         self.planner.advance(self.now);
         while let Some(effect) = self.planner.poll_effect() {

@@ -6,7 +6,7 @@ use osa::domain::ids::{ActionId, ConnectionId, RequestNumber, RunId};
 use osa::domain::push::action::{ActionKind, Progress};
 use osa::domain::push::client::{AgentKind, Announcement, ClientEvent, Refusal, RunEnd, RunStart};
 use osa::domain::push::policy::Authority;
-use osa::domain::push::request::{LossReason, OpenRequest, PushRecord, RequestState, Step, WaitReason};
+use osa::domain::push::request::{Claim, LossReason, OpenRequest, PushRecord, RequestState, Step, WaitReason};
 use osa::domain::push::system::Opening;
 
 use bench::{Bench, CONNECTION, START, SYSTEM, queued, report, secs, work};
@@ -303,6 +303,47 @@ fn new_agent_whose_announcement_does_not_count_yet_loses_nothing() {
 
     let is_lost = |step: &Step| matches!(step, Step::Lost(..));
     assert!(!bench.steps.iter().any(is_lost), "{:?}", bench.steps);
+}
+
+/// A dispatcher that comes to a site's server hears what the agent said before, and asks; the agent sees it come, and says
+/// the same again.
+#[test]
+fn announcement_on_the_same_connection_loses_no_request_that_was_made_on_it() {
+    for state in [RequestState::Sent, RequestState::Answered] {
+        let mut bench = Bench::new(AgentKind::New, Authority::Dispatcher, &[queued(1)]);
+        let Claim { number, covers, .. } = bench.requests[0].clone();
+        let request = OpenRequest {
+            covers,
+            ..open(number.0, state)
+        };
+        let record = PushRecord {
+            last_number: number,
+            open: vec![request],
+            ..PushRecord::default()
+        };
+
+        bench.open_again(CONNECTION, record);
+
+        let is_lost = |step: &Step| matches!(step, Step::Lost(..));
+        assert!(!bench.steps.iter().any(is_lost), "{:?}", bench.steps);
+        assert_eq!(bench.sent(), 1);
+    }
+}
+
+#[test]
+fn announcement_on_another_connection_loses_the_request_that_is_on_its_way() {
+    let mut bench = Bench::new(AgentKind::New, Authority::Dispatcher, &[queued(1)]);
+    let number = bench.requests[0].number;
+    let record = PushRecord {
+        last_number: number,
+        open: vec![open(number.0, RequestState::Sent)],
+        ..PushRecord::default()
+    };
+
+    bench.open_again(ConnectionId(8), record);
+
+    assert!(bench.steps.contains(&Step::Lost(number, LossReason::Reconnected)));
+    assert_eq!(bench.sent(), 2);
 }
 
 #[test]

@@ -23,12 +23,16 @@ pub struct Opening {
 
 impl SystemPush {
     /// Takes over a system whose client just became pushable; voids the lease and the pause of earlier connections.
-    pub(crate) fn open(system: SystemId, opening: Opening, turn: &mut Turn<'_>) -> Self {
+    /// `before` is what was known so far.
+    pub(crate) fn open(system: SystemId, opening: Opening, before: Option<&Self>, turn: &mut Turn<'_>) -> Self {
+        let before = before.filter(|before| before.connection == opening.connection);
+        let number_before = before.map_or(opening.record.last_number, |before| before.number_before);
         let mut push = Self {
             id: system,
             connection: opening.connection,
             kind: opening.kind,
             last_number: opening.record.last_number,
+            number_before,
             outstanding: Outstanding::None,
             open: Vec::new(),
             actions: Vec::new(),
@@ -50,7 +54,8 @@ impl SystemPush {
         push
     }
 
-    /// Settles what was open before: what a new agent announces goes on, the rest is lost.
+    /// Settles what was open before: what a new agent announces goes on, the rest is lost. A request that was made on this
+    /// very connection is not: the announcement was on its way as well, and speaks of the time before.
     fn restore(&mut self, record: PushRecord, announcement: Option<&Announcement>, turn: &mut Turn<'_>) {
         let Some(announcement) = announcement else {
             return self.resume(record, turn);
@@ -60,6 +65,10 @@ impl SystemPush {
         let received_up_to = announcement.pending.unwrap_or_default().max(started_up_to);
         for mut request in record.open {
             let number = request.number;
+            if number > received_up_to && number > self.number_before {
+                self.take_up(request, turn);
+                continue;
+            }
             let was_answered = matches!(request.state, RequestState::Answered | RequestState::Started(_));
             if number > received_up_to {
                 let reason = if was_answered {
@@ -91,17 +100,22 @@ impl SystemPush {
     fn resume(&mut self, record: PushRecord, turn: &mut Turn<'_>) {
         self.wait = record.wait;
         for request in record.open {
-            match request.state {
-                RequestState::Claimed => self.note(Step::Lost(request.number, LossReason::NotSent), turn),
-                RequestState::Sent => {
-                    self.mark_covered(request.number, &request.covers);
-                    self.outstanding = Outstanding::Sent(request.number, request.since + turn.policy.lease);
-                }
-                RequestState::Answered | RequestState::Started(_) => self.keep_open(request),
-            }
+            self.take_up(request, turn);
         }
         for covered in &record.covered {
             self.mark_covered(record.last_number, std::slice::from_ref(covered));
+        }
+    }
+
+    /// Goes on with a request as it stands.
+    fn take_up(&mut self, request: OpenRequest, turn: &mut Turn<'_>) {
+        match request.state {
+            RequestState::Claimed => self.note(Step::Lost(request.number, LossReason::NotSent), turn),
+            RequestState::Sent => {
+                self.mark_covered(request.number, &request.covers);
+                self.outstanding = Outstanding::Sent(request.number, request.since + turn.policy.lease);
+            }
+            RequestState::Answered | RequestState::Started(_) => self.keep_open(request),
         }
     }
 
