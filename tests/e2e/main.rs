@@ -113,3 +113,5 @@ mod servers;
 mod site;
 #[cfg(feature = "dispatcher")]
 mod slow_socket;
+#[cfg(feature = "swarm")]
+mod thousand_sessions;

@@ -14,7 +14,8 @@ const SMALL: [&str; 8] = [
     "--json",
 ];
 
-fn measure(arguments: &[&str], more: &[&str]) -> Value {
+/// What the program tells if all went well.
+pub fn measure(arguments: &[&str], more: &[&str]) -> Value {
     let output = crate::site::command(env!("CARGO_BIN_EXE_osa-swarm"))
         .args(arguments)
         .args(more)
@@ -33,6 +34,47 @@ fn checks_beside_a_satellite_are_timed() {
 
     assert_eq!(told["commit_to_check_ms"]["count"], 2, "{told}");
     assert!(told["cpu_per_1000_pushes_ms"][0].as_f64() > Some(0.0), "{told}");
+}
+
+#[test]
+fn checks_over_jabberd2_are_timed_beside_those_over_the_embedded_server() {
+    let schedule = ["schedule", "--satellite", "--over=jabberd2", "--osads=1", "--actions=2"];
+
+    let told = measure(&schedule, &SMALL);
+
+    for prefix in ["", "jabberd2_"] {
+        assert_eq!(told[format!("{prefix}commit_to_check_ms")]["count"], 2, "{told}");
+    }
+    assert!(
+        told["jabberd2_between_two_clients_ms"]["p50"].as_f64() > Some(0.0),
+        "{told}"
+    );
+}
+
+#[test]
+fn contacts_at_jabberd2_are_counted_in_memory_and_time() {
+    let contacts = [
+        "contacts",
+        "--contacts=40",
+        "--agents=4",
+        "--idle-secs=1",
+        "--stable-secs=0",
+    ];
+
+    let told = measure(&contacts, &["--repeats=2", "--settle-secs=0", "--json"]);
+
+    for what in [
+        "rss_full_roster_mib",
+        "idle_cpu_dispatcher_ms_per_s",
+        "dispatcher_crash_all_pushable_s",
+    ] {
+        assert!(told[what][0].as_f64() > Some(0.0), "{what}: {told}");
+    }
+    assert_eq!(
+        told["server_restart_all_pushable_s"].as_array().unwrap().len(),
+        2,
+        "{told}"
+    );
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub(super) async fn live(flock: Rc<Flock>, member: Member) {
             check: None,
         };
         let end = life.connection(talk.take()).await;
-        let was_up = life.leave();
+        let was_up = life.leave().await;
         drop(life);
         talk = core.disconnected(now());
         failures = match (was_up, end) {
@@ -81,7 +81,7 @@ impl Life<'_> {
                 return Ok(());
             }
             if self.entered.is_some() && permit.take().is_some() {
-                self.flock.entered(began.elapsed());
+                self.flock.entered(self.member.system, began.elapsed());
             }
             let deadline = self.core.next_deadline();
             let hears = !*deaf.borrow_and_update();
@@ -138,12 +138,14 @@ impl Life<'_> {
             run_time: Duration::ZERO,
         };
         self.core.handle_check(CheckInput::RunEnded(ended), now());
-        self.flock.count_run();
+        self.flock.count_run(self.member.system);
     }
 
-    /// The connection is gone; whether it had been up.
-    fn leave(&mut self) -> bool {
-        // What is left of a check is of no interest to anybody.
+    /// The connection is gone; whether it had been up. A check does not mind.
+    async fn leave(&mut self) -> bool {
+        if let Some((_, check)) = &mut self.check {
+            check.await;
+        }
         self.check_ended();
         let was_up = self.entered.take().is_some();
         if was_up {

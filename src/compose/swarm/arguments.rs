@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Thousands of real agents in one process; for measuring a dispatcher.
 #[derive(Debug, Parser)]
@@ -18,6 +18,10 @@ pub(super) enum Command {
     Connect(ConnectArguments),
     /// Queue actions: time from the committed row to the start of the check in real `osad` processes
     Schedule(ScheduleArguments),
+    /// Over jabberd2, with thousands of contacts: first synchronisation, starts, memory and CPU of the dispatcher
+    Contacts(ContactsArguments),
+    /// Over jabberd2, which is killed under all agents: how soon they are back; fails if an action is lost
+    Outage(OutageArguments),
     /// Beside a Satellite with years of history: what its database is asked, what that costs, and by which plan
     Database(DatabaseArguments),
 }
@@ -79,8 +83,17 @@ pub(super) struct ScheduleArguments {
     /// With the triggers of `migrate --install-notify`
     #[arg(long, requires = "satellite")]
     pub(super) triggers: bool,
+    /// The same over a server of the site's own beside it, by turns
+    #[arg(long, requires = "satellite")]
+    pub(super) over: Option<SiteServer>,
     #[command(flatten)]
     pub(super) history: HistoryArguments,
+}
+
+/// A server that a site may have.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum SiteServer {
+    Jabberd2,
 }
 
 /// What is in the Satellite's database.
@@ -104,10 +117,60 @@ pub(super) struct HistoryArguments {
 }
 
 impl HistoryArguments {
+    /// Where the database is not what is measured.
+    fn brief(systems: i64) -> Self {
+        Self {
+            systems,
+            finished: systems * 10,
+            pending: systems,
+            shared_buffers: "128MB".to_owned(),
+            keep_history: None,
+        }
+    }
+
     /// Where this history is kept.
     pub(super) fn kept(&self) -> Option<PathBuf> {
         let name = format!("{}-{}-{}", self.systems, self.finished, self.pending);
         self.keep_history.as_ref().map(|directory| directory.join(name))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ContactsArguments {
+    #[command(flatten)]
+    pub(super) site: SiteArguments,
+    /// Registered systems, the agents' included
+    #[arg(long, default_value_t = 10_000)]
+    pub(super) contacts: i64,
+    /// How long the cost of doing nothing is measured, in seconds
+    #[arg(long, default_value_t = 65)]
+    pub(super) idle_secs: u64,
+    /// How long the dispatcher is logged in before the server is restarted, in seconds: after a minute it comes back
+    /// without doubts
+    #[arg(long, default_value_t = 61)]
+    pub(super) stable_secs: u64,
+}
+
+impl ContactsArguments {
+    /// The Satellite behind it.
+    pub(super) fn history(&self) -> HistoryArguments {
+        HistoryArguments::brief(self.contacts)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OutageArguments {
+    #[command(flatten)]
+    pub(super) site: SiteArguments,
+    /// How long the server is away, in seconds
+    #[arg(long, default_value_t = 5)]
+    pub(super) outage_secs: u64,
+}
+
+impl OutageArguments {
+    /// The Satellite behind it: all its systems are there.
+    pub(super) fn history(&self) -> HistoryArguments {
+        HistoryArguments::brief(i64::try_from(self.site.agents).unwrap_or(i64::MAX))
     }
 }
 

@@ -170,6 +170,7 @@ fn count_bytes(bytes: u64) -> f64 {
     bytes as f64
 }
 
-fn mebibytes(bytes: u64) -> f64 {
+/// For people.
+pub(super) fn mebibytes(bytes: u64) -> f64 {
     count_bytes(bytes) / f64::from(1 << 20)
 }

@@ -12,11 +12,11 @@ use super::numbers::{Report, Samples, millis};
 use super::process::Usage;
 use super::satellite::{NATURAL_JOIN, Satellite, Spent};
 use super::site::Site;
+use super::until::until;
 
 /// How often the natural join is run.
 const JOINS: usize = 5;
-/// How often it is asked who is online, and how long it may take.
-const ASK_INTERVAL: Duration = Duration::from_millis(10);
+/// How long it may take until everybody is online.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Measures, and reports.
@@ -73,16 +73,8 @@ impl Run<'_> {
     /// The dispatcher's start, which lies behind us, until all agents may be pushed.
     async fn start(&mut self) -> Result<(), SwarmError> {
         let (wanted, began) = (self.site.members.len(), std::time::Instant::now());
-        let online = async {
-            while self.satellite.online().await? < wanted {
-                tokio::time::sleep(ASK_INTERVAL).await;
-            }
-            Ok(())
-        };
-        let log = self.site.dispatcher.log().to_owned();
-        let timed_out = |_| SwarmError::TimedOut("everybody online", PATIENCE.as_secs(), log);
-        let in_time: Result<(), SwarmError> = tokio::time::timeout(PATIENCE, online).await.map_err(timed_out)?;
-        in_time?;
+        let online = async || Ok(self.satellite.online().await? >= wanted);
+        until("everybody online", self.site.dispatcher.log(), PATIENCE, online).await?;
         let until_online = self.site.started_in + began.elapsed();
         self.say("start_until_listening_ms", millis(self.site.started_in));
         self.say("start_until_all_online_ms", millis(until_online));

@@ -35,6 +35,16 @@ pub(super) enum SwarmError {
     Database(#[from] tokio_postgres::Error),
     #[error("{0} is missing: install PostgreSQL's server")]
     NoPostgres(&'static str),
+    #[error("jabberd2 is missing: install it")]
+    NoJabberd,
+    #[error("the store of jabberd2: {0}")]
+    NoStore(#[from] diesel::ConnectionError),
+    #[error("the store of jabberd2: {0}")]
+    Statement(#[from] diesel::result::Error),
+    #[error("between two clients of the site's server: {0}")]
+    Passage(std::io::Error),
+    #[error("{0}")]
+    Wrong(String),
     #[error("{0} failed: {1}")]
     Failed(PathBuf, String),
     #[error("the shared password cannot be used")]

@@ -1,6 +1,7 @@
 //! All agents of this process.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,6 +38,15 @@ impl Member {
     }
 }
 
+/// What an agent did so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    /// Connections on which it was welcomed.
+    pub(super) welcomes: usize,
+    /// Checks.
+    pub(super) checks: usize,
+}
+
 /// What the agents share, and what is counted.
 pub(super) struct Flock {
     pub(super) target: Target,
@@ -52,6 +62,7 @@ pub(super) struct Flock {
     up: Cell<usize>,
     failures: Cell<usize>,
     runs: Cell<usize>,
+    tallies: RefCell<BTreeMap<i64, Tally>>,
     logins: RefCell<Samples>,
     changed: Notify,
 }
@@ -78,6 +89,7 @@ impl Flock {
             up: Cell::new(0),
             failures: Cell::new(0),
             runs: Cell::new(0),
+            tallies: RefCell::default(),
             logins: RefCell::default(),
             changed: Notify::new(),
         })
@@ -173,7 +185,8 @@ impl Flock {
     }
 
     /// An agent was welcomed.
-    pub(super) fn entered(&self, took: Duration) {
+    pub(super) fn entered(&self, system: i64, took: Duration) {
+        self.tallies.borrow_mut().entry(system).or_default().welcomes += 1;
         self.logins.borrow_mut().push(millis(took));
         self.up.set(self.up.get() + 1);
         self.changed.notify_one();
@@ -199,8 +212,14 @@ impl Flock {
         }
     }
 
+    /// What each system did so far.
+    pub(super) fn tallies(&self) -> BTreeMap<i64, Tally> {
+        self.tallies.borrow().clone()
+    }
+
     /// A check ran.
-    pub(super) fn count_run(&self) {
+    pub(super) fn count_run(&self, system: i64) {
+        self.tallies.borrow_mut().entry(system).or_default().checks += 1;
         self.runs.set(self.runs.get() + 1);
         self.changed.notify_one();
     }

@@ -14,19 +14,25 @@
 mod agent;
 mod arguments;
 mod connect;
+mod contacts;
 mod control;
 mod database;
 mod error;
 mod flock;
+mod jabberd;
 mod link;
 mod numbers;
 mod osads;
+mod outage;
 mod owner;
+mod passage;
 mod process;
 mod satellite;
 mod schedule;
 mod site;
 mod stamp;
+mod transport;
+mod until;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -68,6 +74,8 @@ fn measure(arguments: Arguments) -> Result<(), SwarmError> {
         match arguments.command {
             Command::Connect(arguments) => connect::run(&arguments).await,
             Command::Schedule(arguments) => schedule::run(&arguments).await,
+            Command::Contacts(arguments) => contacts::run(&arguments).await,
+            Command::Outage(arguments) => outage::run(&arguments).await,
             Command::Database(arguments) => database::run(&arguments).await,
         }
     })

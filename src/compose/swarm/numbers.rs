@@ -44,9 +44,15 @@ impl Samples {
     }
 }
 
+impl From<f64> for Samples {
+    fn from(value: f64) -> Self {
+        Self(vec![value])
+    }
+}
+
 impl From<usize> for Samples {
     fn from(count: usize) -> Self {
-        Self(vec![super::connect::count(count)])
+        Self::from(super::connect::count(count))
     }
 }
 
@@ -67,7 +73,9 @@ impl Report {
     /// A quantity, under a name that carries its unit.
     pub(super) fn say(&mut self, name: &str, samples: &Samples) {
         self.line(format_args!("{name:<42} {}", samples.spread()));
-        self.values.insert(name.to_owned(), samples.0.clone().into());
+        for value in &samples.0 {
+            self.collect(name, (*value).into());
+        }
     }
 
     /// A quantity of many samples: p50, p99, maximum.

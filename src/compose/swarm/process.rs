@@ -23,14 +23,19 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts it, its output into a file.
+    /// Starts a program of ours, its output into a file.
     pub(super) fn start(what: &'static str, command: &mut Command, log: &Path) -> Result<Self, SwarmError> {
+        // However the swarm ends, nothing of it stays.
+        command.arg(parent::FLAG).arg(std::process::id().to_string());
+        Self::spawn(what, command, log)
+    }
+
+    /// Starts any program, its output into a file.
+    pub(super) fn spawn(what: &'static str, command: &mut Command, log: &Path) -> Result<Self, SwarmError> {
         let output = || File::options().create(true).append(true).open(log);
         let stdout = output().map_err(SwarmError::file("open", log))?;
         let stderr = output().map_err(SwarmError::file("open", log))?;
         let program = PathBuf::from(command.get_program());
-        // However the swarm ends, nothing of it stays.
-        command.arg(parent::FLAG).arg(std::process::id().to_string());
         let started = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn();
         Ok(Self {
             what,

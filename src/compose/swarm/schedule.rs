@@ -11,17 +11,21 @@ use super::connect::count;
 use super::control::Control;
 use super::error::SwarmError;
 use super::flock::Flock;
+use super::jabberd::Jabberd;
 use super::numbers::{Report, Samples, millis, wall_clock};
 use super::osads::Osads;
 use super::owner::{Owner, System};
+use super::passage;
 use super::process::Usage;
 use super::site::{Site, beside_us, random_share};
 use super::stamp::{self, Stamp, Stamps};
+use super::transport::Transport;
+use super::until::until;
 
-/// Longest wait for one check, and for everybody to be online.
+/// Longest wait for one check.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often the dispatcher is asked whether everybody is online.
-const ASK_INTERVAL: Duration = Duration::from_millis(200);
+/// Longest wait for everybody to be online: over a server that knows nobody, all systems are asked first.
+const ONLINE_PATIENCE: Duration = Duration::from_secs(600);
 /// A check is followed by reports; an agent has its next one no sooner than this.
 const REST: Duration = Duration::from_millis(250);
 /// How often the check is started directly, and the pause between.
@@ -33,9 +37,9 @@ const PUSH_END: Duration = Duration::from_secs(2);
 /// Measures, and reports.
 pub(super) async fn run(arguments: &ScheduleArguments) -> Result<(), SwarmError> {
     let common = &arguments.site;
-    let report = Report::new(common.json);
-    report.progress(format_args!("making a site"));
-    let site = open(arguments).await?;
+    let mut report = Report::new(common.json);
+    report.progress("making a site");
+    let mut site = open(arguments).await?;
     let flock = site.flock(common.in_flight)?;
     flock.start(&site.members);
     flock.all_up(common.agents, site.dispatcher.log()).await?;
@@ -45,31 +49,38 @@ pub(super) async fn run(arguments: &ScheduleArguments) -> Result<(), SwarmError>
     let floor = floor(&stamps, &socket).await?;
     report.progress(format_args!("starting {} osad", arguments.osads));
     let mut osads = Osads::start(&site, &owner, arguments.osad.as_ref(), arguments.osads, &socket).await?;
-    let mut run = Run {
-        site: &site,
-        flock: &flock,
-        owner: &owner,
-        stamps: &stamps,
-        results: Results {
-            floor,
-            ..Results::default()
-        },
-    };
-    run.everybody_online(common.agents + arguments.osads).await?;
-    tokio::time::sleep(Duration::from_secs(common.settle_secs)).await;
-    run.drain(osads.systems()).await?;
+    let mut turns = vec![(Transport::Embedded, Results::default())];
+    turns.extend(arguments.over.map(|_| (Transport::Jabberd, Results::default())));
     for repeat in 0..common.repeats {
-        report.progress(format_args!("actions, repeat {repeat}"));
-        run.singles(osads.systems(), arguments).await?;
-        osads.check()?;
+        for (transport, results) in &mut turns {
+            report.progress(format_args!("{transport:?}, repeat {repeat}"));
+            let changed = site.change_to(*transport).await?;
+            let mut run = Run {
+                site: &site,
+                flock: &flock,
+                owner: &owner,
+                stamps: &stamps,
+                results,
+            };
+            run.settle(arguments, &mut osads, changed || repeat == 0).await?;
+            run.measure(arguments, &mut osads).await?;
+        }
+        // Whoever came last goes first: the machine's mood is shared.
+        turns.reverse();
     }
-    for repeat in 0..common.repeats {
-        report.progress(format_args!("one action for all, repeat {repeat}"));
-        run.fan_out(common.agents, &mut osads).await?;
-        run.requests(common.agents, &mut osads).await?;
-    }
-    run.results.tell(report, &osads);
+    report.distribution("check_started_directly_ms", &floor);
+    tell(report, turns, &osads);
     Ok(())
+}
+
+fn tell(mut report: Report, mut turns: Vec<(Transport, Results)>, osads: &Osads) {
+    turns.sort_by_key(|(transport, _)| *transport == Transport::Jabberd);
+    for (transport, results) in &turns {
+        results.tell(&mut report, transport.prefix());
+    }
+    let largest = usize::try_from(osads.resident_max() / 1024).unwrap_or(0);
+    report.say("osad_rss_max_kib", &Samples::from(largest));
+    report.finish();
 }
 
 async fn open(arguments: &ScheduleArguments) -> Result<Site, SwarmError> {
@@ -80,6 +91,10 @@ async fn open(arguments: &ScheduleArguments) -> Result<Site, SwarmError> {
     {
         satellite.set_triggers(true).await?;
         site.restart().await?;
+    }
+    if arguments.over.is_some() {
+        let usernames: Vec<String> = site.members.iter().map(|member| member.username.clone()).collect();
+        site.add_jabberd(&usernames)?;
     }
     Ok(site)
 }
@@ -115,7 +130,6 @@ async fn floor(stamps: &Stamps, socket: &Path) -> Result<Samples, SwarmError> {
 
 #[derive(Default)]
 struct Results {
-    floor: Samples,
     from_request: Samples,
     from_commit: Samples,
     commit_p50: Samples,
@@ -125,6 +139,9 @@ struct Results {
     send_cpu: Cpu,
     push_cpu: Cpu,
     push_wall: Samples,
+    /// A message from one client to another.
+    passage: Samples,
+    server_cpu: Cpu,
 }
 
 impl Results {
@@ -138,24 +155,32 @@ impl Results {
         self.from_commit.append(from_commit);
     }
 
-    fn tell(&self, mut report: Report, osads: &Osads) {
-        report.distribution("check_started_directly_ms", &self.floor);
-        report.distribution("request_to_check_ms", &self.from_request);
-        report.say("request_to_check_p50_ms", &self.p50);
-        report.say("request_to_check_p99_ms", &self.p99);
-        report.distribution("commit_to_check_ms", &self.from_commit);
-        report.say("commit_to_check_p50_ms", &self.commit_p50);
-        report.say("commit_to_check_p99_ms", &self.commit_p99);
-        report.say("cpu_per_1000_requests_ms", &self.send_cpu.total);
-        report.say("cpu_per_1000_requests_without_store_ms", &self.send_cpu.without_store);
-        report.say("cpu_per_1000_pushes_ms", &self.push_cpu.total);
-        report.say("cpu_per_1000_pushes_without_store_ms", &self.push_cpu.without_store);
-        report.say("fan_out_all_checked_s", &self.push_wall);
-        report.say(
-            "osad_rss_max_kib",
-            &Samples::from(usize::try_from(osads.resident_max() / 1024).unwrap_or(0)),
-        );
-        report.finish();
+    fn tell(&self, report: &mut Report, prefix: &str) {
+        for (name, samples) in [
+            ("request_to_check", &self.from_request),
+            ("commit_to_check", &self.from_commit),
+            ("between_two_clients", &self.passage),
+        ] {
+            if samples.len() > 0 {
+                report.distribution(&format!("{prefix}{name}_ms"), samples);
+            }
+        }
+        for (name, samples) in [
+            ("request_to_check_p50_ms", &self.p50),
+            ("request_to_check_p99_ms", &self.p99),
+            ("commit_to_check_p50_ms", &self.commit_p50),
+            ("commit_to_check_p99_ms", &self.commit_p99),
+            ("cpu_per_1000_requests_ms", &self.send_cpu.total),
+            ("cpu_per_1000_requests_without_store_ms", &self.send_cpu.without_store),
+            ("cpu_per_1000_pushes_ms", &self.push_cpu.total),
+            ("cpu_per_1000_pushes_without_store_ms", &self.push_cpu.without_store),
+            ("server_cpu_per_1000_pushes_ms", &self.server_cpu.total),
+            ("fan_out_all_checked_s", &self.push_wall),
+        ] {
+            if samples.len() > 0 {
+                report.say(&format!("{prefix}{name}"), samples);
+            }
+        }
     }
 }
 
@@ -181,20 +206,42 @@ struct Run<'a> {
     flock: &'a Flock,
     owner: &'a Owner,
     stamps: &'a Stamps,
-    results: Results,
+    results: &'a mut Results,
 }
 
 impl Run<'_> {
+    /// Waits until everybody may be pushed; after a start or a change until everything rests.
+    async fn settle(
+        &self,
+        arguments: &ScheduleArguments,
+        osads: &mut Osads,
+        has_changed: bool,
+    ) -> Result<(), SwarmError> {
+        self.everybody_online(arguments.site.agents + arguments.osads).await?;
+        if has_changed {
+            tokio::time::sleep(Duration::from_secs(arguments.site.settle_secs)).await;
+        }
+        self.drain(osads.systems()).await?;
+        osads.check()
+    }
+
+    /// One repeat.
+    async fn measure(&mut self, arguments: &ScheduleArguments, osads: &mut Osads) -> Result<(), SwarmError> {
+        if self.site.jabberd_in_use().is_some() {
+            self.results
+                .passage
+                .append(passage::measure(&self.site.target()?).await?);
+        }
+        self.singles(osads.systems(), arguments).await?;
+        osads.check()?;
+        self.fan_out(arguments.site.agents, osads).await?;
+        self.requests(arguments.site.agents, osads).await
+    }
+
     async fn everybody_online(&self, wanted: usize) -> Result<(), SwarmError> {
-        let asking = async {
-            while self.owner.online().await? < wanted {
-                tokio::time::sleep(ASK_INTERVAL).await;
-            }
-            Ok(())
-        };
-        let log = self.site.dispatcher.log().to_owned();
-        let timed_out = |_| SwarmError::TimedOut("everybody online", PATIENCE.as_secs(), log);
-        tokio::time::timeout(PATIENCE, asking).await.map_err(timed_out)?
+        let online = async || Ok(self.owner.online().await? >= wanted);
+        until("everybody online", self.site.dispatcher.log(), ONLINE_PATIENCE, online).await?;
+        Ok(())
     }
 
     /// The checks that every agent runs once after its start are none of ours.
@@ -254,7 +301,8 @@ impl Run<'_> {
     async fn fan_out(&mut self, agents: usize, osads: &mut Osads) -> Result<(), SwarmError> {
         tokio::time::sleep(REST).await;
         let (ran, before) = (self.flock.runs(), self.site.dispatcher.usage());
-        let began = Instant::now();
+        let (jabberd, began) = (self.site.jabberd_in_use(), Instant::now());
+        let server_before = jabberd.map(Jabberd::usage);
         self.owner.schedule_all(osads.systems()).await?;
         self.flock.all_ran(ran + agents, self.site.dispatcher.log()).await?;
         self.results.push_wall.push(began.elapsed().as_secs_f64());
@@ -264,6 +312,9 @@ impl Run<'_> {
         self.results
             .push_cpu
             .add(&before, &self.site.dispatcher.usage(), pushes);
+        if let (Some(jabberd), Some(before)) = (jabberd, server_before) {
+            self.results.server_cpu.add(&before, &jabberd.usage(), pushes);
+        }
         self.drain(osads.systems()).await?;
         osads.check()
     }

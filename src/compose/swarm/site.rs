@@ -10,14 +10,15 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 
 use super::arguments::{HistoryArguments, SiteArguments};
 use super::error::SwarmError;
 use super::flock::{Flock, Member};
+use super::jabberd::Jabberd;
 use super::link::Target;
 use super::process::Process;
 use super::satellite::{Satellite, serve_registration};
+use super::transport::{self, Transport};
 use crate::domain::ids::ClientName;
 use crate::domain::secret::Secret;
 use crate::host::clock::{OsEntropy, SystemClock};
@@ -41,11 +42,16 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A site; its directory is removed when it is dropped.
 pub(super) struct Site {
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     keep: bool,
-    xmpp: SocketAddr,
+    pub(super) xmpp: SocketAddr,
     registration: SocketAddr,
     program: PathBuf,
+    /// The dispatcher's configuration, without the transport.
+    pub(super) configuration: String,
+    pub(super) transport: Transport,
+    /// The site's own server, which listens where the dispatcher does otherwise.
+    pub(super) jabberd: Option<Jabberd>,
     /// Whose database it is, if not the dispatcher's own.
     pub(super) satellite: Option<Arc<Satellite>>,
     /// The dispatcher.
@@ -54,7 +60,7 @@ pub(super) struct Site {
     pub(super) started_in: Duration,
     /// The agents that have a place there.
     pub(super) members: Vec<Member>,
-    password: Secret,
+    pub(super) password: Secret,
 }
 
 impl Site {
@@ -71,7 +77,7 @@ impl Site {
         make_certificates(&data)?;
         let password = Secret::new(random_hex(10));
         let verifiers = verifiers(&password)?;
-        let mut text = configuration(&data, xmpp, registration, arguments);
+        let mut text = configuration(&data, registration, arguments);
         let (satellite, members) = match history {
             None => (None, make_members(&data, arguments.agents, &verifiers).await?),
             Some(history) => {
@@ -82,12 +88,9 @@ impl Site {
                 (Some(satellite), members)
             }
         };
-        let file = directory.join("osa-dispatcher.toml");
-        fs::write(&file, text).map_err(SwarmError::file("write", &file))?;
-        let program = arguments
-            .dispatcher
-            .clone()
-            .unwrap_or_else(|| beside_us("osa-dispatcher"));
+        transport::configure(&directory, Transport::Embedded, xmpp, &text)?;
+        let ours = || beside_us("osa-dispatcher");
+        let program = arguments.dispatcher.clone().unwrap_or_else(ours);
         let dispatcher = start(&program, &directory)?;
         let mut site = Self {
             directory,
@@ -95,6 +98,9 @@ impl Site {
             xmpp,
             registration,
             program,
+            configuration: text,
+            transport: Transport::Embedded,
+            jabberd: None,
             satellite,
             dispatcher,
             started_in: Duration::ZERO,
@@ -130,11 +136,16 @@ impl Site {
         self.registration.port()
     }
 
-    /// The agents, not started yet.
-    pub(super) fn flock(&self, in_flight: u32) -> Result<Rc<Flock>, SwarmError> {
+    /// Where and how agents connect.
+    pub(super) fn target(&self) -> Result<Target, SwarmError> {
         let tls = client_tls(&self.authority(), SystemClock.now())?;
         let name = ServerName::try_from(HOSTNAME).map_err(|_| SwarmError::Password)?;
-        let target = Target::new(self.xmpp, name, &tls);
+        Ok(Target::new(self.xmpp, name, &tls))
+    }
+
+    /// The agents, not started yet.
+    pub(super) fn flock(&self, in_flight: u32) -> Result<Rc<Flock>, SwarmError> {
+        let target = self.target()?;
         let (password, satellite) = (self.password.clone(), self.satellite.clone());
         Ok(Flock::new(target, HOSTNAME, password, in_flight, satellite))
     }
@@ -142,22 +153,27 @@ impl Site {
     /// Ends the dispatcher as a service manager does, and starts it again.
     pub(super) async fn restart(&mut self) -> Result<(), SwarmError> {
         self.dispatcher.terminate();
-        self.dispatcher = start(&self.program, &self.directory)?;
-        self.wait_until_listening().await
+        self.start().await
     }
 
     /// Kills the dispatcher as a crash does, and starts it again.
     pub(super) async fn crash_and_restart(&mut self) -> Result<(), SwarmError> {
         self.dispatcher.kill();
+        self.start().await
+    }
+
+    /// Starts the dispatcher, which does not run.
+    pub(super) async fn start(&mut self) -> Result<(), SwarmError> {
         self.dispatcher = start(&self.program, &self.directory)?;
         self.wait_until_listening().await
     }
 
+    /// Waits until agents can reach the dispatcher, or it is where they are.
     async fn wait_until_listening(&mut self) -> Result<(), SwarmError> {
         let log = self.dispatcher.log().to_owned();
         let began = Instant::now();
         let listening = async {
-            while TcpStream::connect(self.xmpp).await.is_err() {
+            while !self.is_reachable().await {
                 self.dispatcher.check()?;
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -173,6 +189,7 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         self.dispatcher.terminate();
+        self.jabberd = None;
         if !self.keep {
             // What is left in a temporary directory is the system's to clean.
             let _ = fs::remove_dir_all(&self.directory);
@@ -210,7 +227,7 @@ pub(super) fn random_share() -> f64 {
 }
 
 /// Another program could take it before the dispatcher does; then that one says so.
-fn free_port() -> Result<SocketAddr, SwarmError> {
+pub(super) fn free_port() -> Result<SocketAddr, SwarmError> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let port = TcpListener::bind(any).and_then(|listener| listener.local_addr());
     port.map_err(SwarmError::file("listen on", "a free port"))
@@ -231,7 +248,7 @@ fn make_certificates(data: &Path) -> Result<(), SwarmError> {
     Ok(())
 }
 
-fn configuration(data: &Path, xmpp: SocketAddr, registration: SocketAddr, arguments: &SiteArguments) -> String {
+fn configuration(data: &Path, registration: SocketAddr, arguments: &SiteArguments) -> String {
     let data = data.display();
     // All agents come from one address here, which no site does; the limit in total stays as it is. A limit on pushes
     // would be measured instead of what a push costs.
@@ -240,7 +257,6 @@ fn configuration(data: &Path, xmpp: SocketAddr, registration: SocketAddr, argume
     let threshold = threshold.map_or_else(String::new, |most| format!("notify_threshold = {most}\n"));
     format!(
         "hostname = \"{HOSTNAME}\"\ndata_dir = \"{data}\"\n\
-         [xmpp]\nlisten = [\"{xmpp}\"]\n\
          [registration]\nlisten = [\"{registration}\"]\n\
          [push]\npushes_per_second = {PUSHES_MAX}\n{threshold}\
          [limits]\nlogging_in_per_address = {per_address}\n\

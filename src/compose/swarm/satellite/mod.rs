@@ -158,9 +158,33 @@ impl Satellite {
 
     /// How many systems are online.
     pub(super) async fn online(&self) -> Result<usize, SwarmError> {
-        let text = "SELECT count(*) FROM osa_push WHERE online";
-        let online: i64 = self.scheduler.query_one(text, &[]).await?.get(0);
-        Ok(usize::try_from(online).unwrap_or(0))
+        self.count("SELECT count(*) FROM osa_push WHERE online").await
+    }
+
+    /// How many systems the web interface shows as online.
+    pub(super) async fn shown_online(&self) -> Result<usize, SwarmError> {
+        let text = "SELECT count(*) FROM rhnPushClient c JOIN rhnPushClientState s ON s.id = c.state_id \
+             WHERE s.label = 'online'";
+        self.count(text).await
+    }
+
+    /// How many checks that were scheduled here have not been carried out.
+    pub(super) async fn left(&self) -> Result<usize, SwarmError> {
+        let text = "SELECT count(*) FROM rhnServerAction sa JOIN rhnAction a ON a.id = sa.action_id \
+             WHERE a.name = 'check' AND sa.status <> 2";
+        self.count(text).await
+    }
+
+    async fn count(&self, text: &str) -> Result<usize, SwarmError> {
+        let count: i64 = self.scheduler.query_one(text, &[]).await?.get(0);
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
+    /// The accounts of all systems.
+    pub(super) async fn usernames(&self) -> Result<Vec<String>, SwarmError> {
+        let text = "SELECT split_part(jabber_id, '@', 1) FROM rhnPushClient WHERE jabber_id IS NOT NULL";
+        let rows = self.scheduler.query(text, &[]).await?;
+        Ok(rows.into_iter().map(|row| row.get(0)).collect())
     }
 
     /// A connection for whatever is to be tried.
