@@ -1,5 +1,6 @@
 //! A dispatcher that is given a Satellite's `rhn.conf` and nothing else.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -40,14 +41,44 @@ impl Satellite {
         fs::set_permissions(self.rhn_conf(), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
+    /// Configures it as a client of the site's own XMPP server; its own file, and that of the server's authority.
+    fn over_another_server(&self) -> (PathBuf, PathBuf) {
+        let (own, authority) = (self.0.path("own.toml"), self.0.path("authority.crt"));
+        fs::copy(self.0.path("data/tls/ca.crt"), &authority).unwrap();
+        let upstream = format!("[upstream]\nserver = [\"127.0.0.1:5299\"]\nca = {authority:?}\n");
+        fs::write(
+            &own,
+            format!("transport = \"client\"\nhostname = \"localhost\"\n{upstream}"),
+        )
+        .unwrap();
+        (own, authority)
+    }
+
+    fn named(&self, own: &Path) -> [OsString; 4] {
+        [
+            "--config".into(),
+            own.into(),
+            "--rhn-conf".into(),
+            self.rhn_conf().into(),
+        ]
+    }
+
+    fn over(&self, own: &Path, arguments: &[&str]) -> Ended {
+        let mut command = command(env!("CARGO_BIN_EXE_osa-dispatcher"));
+        self.ended(command.args(arguments).args(self.named(own)))
+    }
+
     fn run<const N: usize>(&self, arguments: [&str; N]) -> Ended {
-        let data = self.0.path("data");
-        let output = command(env!("CARGO_BIN_EXE_osa-dispatcher"))
-            .args(arguments)
-            .env("CREDENTIALS_DIRECTORY", self.0.path("credentials"))
-            .env("OSA_DATA_DIR", data)
-            .output()
-            .unwrap();
+        let mut command = command(env!("CARGO_BIN_EXE_osa-dispatcher"));
+        self.ended(
+            command
+                .args(arguments)
+                .env("CREDENTIALS_DIRECTORY", self.0.path("credentials")),
+        )
+    }
+
+    fn ended(&self, command: &mut Command) -> Ended {
+        let output = command.env("OSA_DATA_DIR", self.0.path("data")).output().unwrap();
         Ended {
             code: output.status.code(),
             out: String::from_utf8(output.stdout).unwrap(),
@@ -177,6 +208,20 @@ fn certificate_that_may_not_be_read_is_named_with_owner_mode_and_remedy() {
     command.env("CREDENTIALS_DIRECTORY", satellite.0.path("credentials"));
 
     assert_forbidden(command, &pem, mode);
+}
+
+#[test]
+fn accounts_at_another_server_are_left_to_it() {
+    let satellite = Satellite::certified_for("localhost");
+    let (own, _) = satellite.over_another_server();
+
+    for arguments in [&["accounts", "list"][..], &["accounts", "reset", "osad-1"]] {
+        satellite
+            .over(&own, arguments)
+            .assert_failed(69, &["accounts are on the XMPP server localhost", "with its own tools"]);
+    }
+    let made = satellite.over(&own, &["accounts", "make", "1"]);
+    assert_eq!((made.code, made.out.lines().count()), (Some(0), 1), "{made:?}");
 }
 
 #[test]

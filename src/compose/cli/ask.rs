@@ -17,6 +17,7 @@ use crate::ports::store::{Store, StoreError};
 use crate::settings::database::Deployment;
 use crate::settings::dispatcher::DispatcherSettings;
 use crate::settings::names::ListenAddresses;
+use crate::settings::upstream::Transport;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 
@@ -40,6 +41,17 @@ pub fn refuse_beside_satellite(settings: &DispatcherSettings, what: &'static str
     match settings.deployment {
         Deployment::Satellite => Err(StoreError::Satellites(what).into()),
         Deployment::Standalone => Ok(()),
+    }
+}
+
+/// Refuses what is about accounts of the embedded server, where agents have theirs on the site's own one.
+///
+/// # Errors
+/// [`CliError::AccountsElsewhere`].
+pub fn refuse_beside_server(settings: &DispatcherSettings) -> Result<(), CliError> {
+    match settings.transport {
+        Transport::Embedded => Ok(()),
+        Transport::Client | Transport::Component => Err(CliError::AccountsElsewhere(settings.hostname.to_string())),
     }
 }
 

@@ -49,6 +49,11 @@ pub enum CliError {
     /// A dispatcher serves the database, but does not listen where it should.
     #[error("a dispatcher runs, but its control socket {} is gone: restart osa-dispatcher, which makes it anew, or correct control_socket", .0.display())]
     SocketGone(PathBuf),
+    /// `accounts list` or `accounts reset`, where agents log in elsewhere.
+    #[error(
+        "accounts are on the XMPP server {0}: list and remove them there, with its own tools; `osa-dispatcher systems list` shows whose they are"
+    )]
+    AccountsElsewhere(String),
     /// `init` where a Satellite is.
     #[error(
         "this is a Satellite ({}), whose database and certificate osa-dispatcher uses: there is nothing to make, start it with `osa-dispatcher serve`; to try it apart from the Satellite, name a configuration of its own with --config", .0.display()
@@ -124,7 +129,7 @@ impl CliError {
             Self::KeptRow(KeptRow::Alive { .. }) | Self::TablesInUse => 75,
             Self::KeptRow(KeptRow::Own(_) | KeptRow::Absent(_)) => 65,
             Self::NoDatabase(_) => 66,
-            Self::SocketGone(_) => 69,
+            Self::SocketGone(_) | Self::AccountsElsewhere(_) => 69,
             Self::BundleExists(_) | Self::BundlePlace(_) => 73,
             Self::WrongAuthority(_)
             | Self::OnSatellite(_)

@@ -1,7 +1,7 @@
 //! Lists of systems, accounts and actions, and their removal.
 
 use super::arguments::{PlainArgs, ResetArgs, SystemArgs};
-use super::ask::{ask, refuse_beside_satellite, settings};
+use super::ask::{ask, refuse_beside_satellite, refuse_beside_server, settings};
 use super::error::CliError;
 use super::{Done, output};
 use crate::compose::control::answers::{Action, Answer, System};
@@ -60,7 +60,9 @@ pub fn remove_system(args: SystemArgs) -> Done {
 }
 
 pub fn accounts(args: &PlainArgs) -> Done {
-    let Answer::Accounts(accounts) = ask(&settings(&args.config)?, Request::ListAccounts)? else {
+    let settings = settings(&args.config)?;
+    refuse_beside_server(&settings)?;
+    let Answer::Accounts(accounts) = ask(&settings, Request::ListAccounts)? else {
         return Err(CliError::OtherAnswer);
     };
     if args.json {
@@ -77,6 +79,7 @@ pub fn accounts(args: &PlainArgs) -> Done {
 
 pub fn reset_account(args: ResetArgs) -> Done {
     let settings = settings(&args.plain.config)?;
+    refuse_beside_server(&settings)?;
     let request = Request::ResetAccount {
         username: args.username,
     };
