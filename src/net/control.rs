@@ -13,6 +13,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
+use crate::settings::access::process_user;
+
 /// Longest request: an action for some 30 000 systems by name. Units: bytes.
 pub const REQUEST_BYTES_MAX: u64 = 1 << 20;
 /// Longest answer: a list of some 100 000 actions. Units: bytes.
@@ -35,6 +37,19 @@ pub enum ControlError {
         path: PathBuf,
         /// What the system says.
         source: io::Error,
+    },
+    /// Another dispatcher has it.
+    #[error("another dispatcher runs with this data_dir or control_socket, and answers at {}; stop it, or give this one its own", .0.display())]
+    Taken(PathBuf),
+    /// Its directory may not be written.
+    #[error(
+        "cannot make control socket {}: permission denied; its directory must belong to the dispatcher's user: chown {user} {}", path.display(), path.parent().unwrap_or(path).display()
+    )]
+    Unwritable {
+        /// Where.
+        path: PathBuf,
+        /// As whom this program runs.
+        user: String,
     },
     /// There is something else than a socket at its place.
     #[error("{} is not a socket; set control_socket to another path", .0.display())]
@@ -89,16 +104,13 @@ impl ControlListener {
     /// Makes the socket. One that an earlier dispatcher left is replaced. To be called within a runtime.
     ///
     /// # Errors
-    /// [`ControlError::Bind`], [`ControlError::NotSocket`].
+    /// [`ControlError::Bind`], [`ControlError::Taken`], [`ControlError::Unwritable`], [`ControlError::NotSocket`].
     pub fn bind(path: &Path) -> Result<Self, ControlError> {
-        let failed = |source| ControlError::Bind {
-            path: path.to_owned(),
-            source,
-        };
+        let failed = |source| unmade(path, source);
         match fs::symlink_metadata(path) {
-            // Another dispatcher, with a database of its own.
+            // Another dispatcher: with a database of its own, or on a Satellite, where the lock of a file keeps nobody out.
             Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
-                return Err(failed(io::ErrorKind::AddrInUse.into()));
+                return Err(ControlError::Taken(path.to_owned()));
             }
             Ok(found) if found.file_type().is_socket() => fs::remove_file(path).map_err(failed)?,
             Ok(_) => return Err(ControlError::NotSocket(path.to_owned())),
@@ -174,6 +186,18 @@ impl ControlConnection {
     }
 }
 
+fn unmade(path: &Path, source: io::Error) -> ControlError {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            let user = process_user();
+            ControlError::Unwritable { path, user }
+        }
+        // Not our enum.
+        _ => ControlError::Bind { path, source },
+    }
+}
+
 /// Asks the dispatcher behind a socket.
 ///
 /// # Errors
@@ -240,5 +264,24 @@ impl Line {
             path: self.path.clone(),
             source,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directory_that_may_not_be_written_is_to_be_given_to_the_user() {
+        let told = |kind: io::ErrorKind| unmade(Path::new("/var/lib/osa/control.sock"), kind.into()).to_string();
+
+        let denied = told(io::ErrorKind::PermissionDenied);
+        let remedy = format!("chown {} /var/lib/osa", process_user());
+        assert!(
+            denied.ends_with(&remedy) && !denied.contains("control_socket"),
+            "{denied}"
+        );
+        let too_long = told(io::ErrorKind::InvalidInput);
+        assert!(too_long.contains("set control_socket to another path"), "{too_long}");
     }
 }

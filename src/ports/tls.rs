@@ -65,6 +65,14 @@ pub enum TlsError {
         /// What the system says.
         error: io::Error,
     },
+    /// There is a directory at its place.
+    #[error("{file} {path} is a directory: name the file in it", path = .path.display())]
+    Directory {
+        /// Which.
+        file: TlsFile,
+        /// Where.
+        path: PathBuf,
+    },
     /// The file is there but this program's user may not read it.
     #[error("cannot read {file} {path}: permission denied: {access}", path = .path.display())]
     Forbidden {

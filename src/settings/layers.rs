@@ -13,6 +13,7 @@ use super::error::{SettingsError, SettingsWarning, Unfit};
 use super::own_file;
 use super::schema::{Field, Key, Schema};
 use super::value::{Given, Shape};
+use crate::domain::file_access::FileKind;
 
 /// Largest configuration file: the shipped ones have less than 20 KiB.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -261,7 +262,7 @@ impl ConfigFile {
     /// # Errors
     /// It must be there and is not, or it is there and cannot be read.
     pub fn read(&self) -> Result<Option<(String, String)>, SettingsError> {
-        let Some((path, bytes)) = self.bytes()? else {
+        let Some((path, bytes)) = self.bytes(FileKind::Own)? else {
             return Ok(None);
         };
         Ok(Some((path.display().to_string(), utf8(path, bytes)?)))
@@ -271,13 +272,13 @@ impl ConfigFile {
     ///
     /// # Errors
     /// It must be there and is not, or it is there and cannot be read.
-    pub fn read_shared(&self) -> Result<Option<(String, String)>, SettingsError> {
-        let file = self.bytes()?;
+    pub fn read_shared(&self, kind: FileKind) -> Result<Option<(String, String)>, SettingsError> {
+        let file = self.bytes(kind)?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Ok(file.map(|(path, bytes)| (path.display().to_string(), text(bytes))))
     }
 
-    fn bytes(&self) -> Result<Option<(&Path, Vec<u8>)>, SettingsError> {
+    fn bytes(&self, kind: FileKind) -> Result<Option<(&Path, Vec<u8>)>, SettingsError> {
         let (path, must_exist) = match self {
             Self::Required(path) => (path, true),
             Self::IfPresent(path) => (path, false),
@@ -290,7 +291,7 @@ impl ConfigFile {
             }),
             Ok(bytes) => Ok(Some((path, bytes))),
             Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => Ok(None),
-            Err(source) => Err(unreadable(path, source)),
+            Err(source) => Err(unreadable(path, kind, source)),
         }
     }
 
@@ -306,10 +307,10 @@ impl ConfigFile {
     }
 }
 
-fn unreadable(path: &Path, source: io::Error) -> SettingsError {
+fn unreadable(path: &Path, kind: FileKind, source: io::Error) -> SettingsError {
     let is_forbidden = source.kind() == io::ErrorKind::PermissionDenied;
     let path = path.to_owned();
-    match file_access(&path).filter(|_| is_forbidden) {
+    match file_access(&path, kind).filter(|_| is_forbidden) {
         Some(access) => SettingsError::Forbidden { path, access },
         None => SettingsError::Unreadable { path, source },
     }

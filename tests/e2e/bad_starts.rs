@@ -304,7 +304,7 @@ fn control_socket_of_another_dispatcher_is_left_to_it() {
     fs::write(site.config(), format!("control_socket = {socket:?}\n{text}")).unwrap();
 
     site.serve_in_vain()
-        .assert_failed(73, &["control.sock", "in use", "another path"]);
+        .assert_failed(75, &["another dispatcher runs", "control.sock", "data_dir"]);
 
     assert_eq!(other.run(["status"]).code, Some(0));
     assert!(first.stop().success());

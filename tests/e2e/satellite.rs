@@ -169,21 +169,16 @@ fn unprivileged(directory: &Path) -> (Command, u32) {
     (command, 0o640)
 }
 
-fn assert_forbidden(mut command: Command, file: &Path, mode: u32) {
+fn assert_forbidden(mut command: Command, file: &Path, mode: u32, remedy: &str) {
     let output = command.output().unwrap();
 
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), said.lines().count()), (Some(77), 1), "{said}");
-    // The group may read it if the test is root, nobody if not.
-    let remedy = if mode == 0 {
-        "LoadCredential="
-    } else {
-        "SupplementaryGroups="
-    };
     let place = format!("{} has owner", file.display());
     for part in [place.as_str(), &format!("mode {mode:04o}"), remedy] {
         assert!(said.contains(part), "{part}: {said}");
     }
+    assert!(!said.contains("group root ("), "nobody joins it for a file: {said}");
 }
 
 #[test]
@@ -195,7 +190,7 @@ fn rhn_conf_that_may_not_be_read_is_named_with_owner_mode_and_remedy() {
     fs::set_permissions(&rhn_conf, fs::Permissions::from_mode(mode)).unwrap();
     command.arg("--rhn-conf").arg(&rhn_conf);
 
-    assert_forbidden(command, &rhn_conf, mode);
+    assert_forbidden(command, &rhn_conf, mode, "LoadCredential=");
 }
 
 #[test]
@@ -207,7 +202,36 @@ fn certificate_that_may_not_be_read_is_named_with_owner_mode_and_remedy() {
     fs::set_permissions(&pem, fs::Permissions::from_mode(mode)).unwrap();
     command.env("CREDENTIALS_DIRECTORY", satellite.0.path("credentials"));
 
-    assert_forbidden(command, &pem, mode);
+    assert_forbidden(command, &pem, mode, "LoadCredential=");
+}
+
+#[test]
+fn file_that_is_no_credential_is_made_readable() {
+    let satellite = Satellite::certified_for("localhost");
+    let (own, authority) = satellite.over_another_server();
+    for (file, remedy) in [(&authority, "chmod o+r"), (&own, "chown ")] {
+        let (mut command, mode) = unprivileged(&satellite.0.path(""));
+        for place in [&own, &authority, &satellite.rhn_conf()] {
+            fs::set_permissions(place, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
+        command.args(satellite.named(&own));
+
+        assert_forbidden(command, file, mode, remedy);
+    }
+}
+
+#[test]
+fn directory_in_the_place_of_an_authority_is_told_as_such() {
+    let satellite = Satellite::certified_for("localhost");
+    let (own, authority) = satellite.over_another_server();
+    fs::remove_file(&authority).unwrap();
+    fs::create_dir(&authority).unwrap();
+
+    satellite.over(&own, &["check-config"]).assert_failed(
+        78,
+        &["CA certificate", "authority.crt is a directory", "name the file in it"],
+    );
 }
 
 #[test]

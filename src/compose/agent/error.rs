@@ -77,6 +77,7 @@ impl AgentError {
             Self::Tls(
                 TlsError::NotPem { .. }
                 | TlsError::Unusable { .. }
+                | TlsError::Directory { .. }
                 | TlsError::Expired { .. }
                 | TlsError::NotYetValid { .. }
                 | TlsError::WrongName { .. }

@@ -159,6 +159,7 @@ pub(in crate::compose) fn tls(error: &TlsError) -> u8 {
         TlsError::Forbidden { .. } => 77,
         TlsError::NotPem { .. }
         | TlsError::Unusable { .. }
+        | TlsError::Directory { .. }
         | TlsError::Expired { .. }
         | TlsError::NotYetValid { .. }
         | TlsError::WrongName { .. }
@@ -181,9 +182,9 @@ pub(in crate::compose) fn control(error: &ControlError) -> u8 {
     match error {
         ControlError::Bind { .. } | ControlError::NotSocket(_) => 73,
         ControlError::NoDispatcher(_) => 69,
-        ControlError::Forbidden(_) => 77,
+        ControlError::Forbidden(_) | ControlError::Unwritable { .. } => 77,
         ControlError::Io { .. } | ControlError::CutOff(_) => 74,
-        ControlError::TimedOut(_) => 75,
+        ControlError::TimedOut(_) | ControlError::Taken(_) => 75,
         ControlError::TooLong { .. } => 65,
     }
 }

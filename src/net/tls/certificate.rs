@@ -9,6 +9,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
+use crate::domain::file_access::FileKind;
 use crate::domain::time::Timestamp;
 use crate::ports::tls::{CertificateInfo, Date, TlsError, TlsFile};
 use crate::settings::access::file_access;
@@ -23,9 +24,22 @@ fn unreadable(file: TlsFile, path: &Path, error: io::Error) -> TlsError {
     if kind == io::ErrorKind::NotFound {
         return TlsError::Missing { file, path };
     }
-    match file_access(&path).filter(|_| kind == io::ErrorKind::PermissionDenied) {
+    if kind == io::ErrorKind::IsADirectory {
+        return TlsError::Directory { file, path };
+    }
+    let access = file_access(&path, file_kind(file, &path)).filter(|_| kind == io::ErrorKind::PermissionDenied);
+    match access {
         Some(access) => TlsError::Forbidden { file, path, access },
         None => TlsError::Unreadable { file, path, error },
+    }
+}
+
+/// A file with a certificate may hold the key as well; a Satellite's is taken from the service's credentials.
+fn file_kind(file: TlsFile, path: &Path) -> FileKind {
+    match file {
+        TlsFile::Authority | TlsFile::DatabaseAuthority => FileKind::Public,
+        TlsFile::Certificate | TlsFile::Key if path.ends_with("server.pem") => FileKind::Credential,
+        TlsFile::Certificate | TlsFile::Key => FileKind::Own,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::satellite::SatelliteFiles;
+use crate::domain::file_access::FileKind;
 use crate::settings::dispatcher::DispatcherFlags;
 use crate::settings::error::SettingsError;
 use crate::settings::layers::ConfigFile;
@@ -42,7 +43,7 @@ impl Places {
     /// # Errors
     /// One that is there, or must be, cannot be read.
     pub fn files(&self) -> Result<SatelliteFiles, SettingsError> {
-        let Some(rhn_conf) = self.rhn_conf.read_shared()? else {
+        let Some(rhn_conf) = self.rhn_conf.read_shared(FileKind::Credential)? else {
             return Ok(SatelliteFiles::default());
         };
         Ok(SatelliteFiles {
@@ -71,7 +72,7 @@ fn handed_over(credentials: Option<&Path>, name: &str) -> Option<PathBuf> {
 
 fn defaults(name: &str) -> Result<Option<(String, String)>, SettingsError> {
     for directory in DEFAULTS {
-        let file = ConfigFile::IfPresent(Path::new(directory).join(name)).read_shared()?;
+        let file = ConfigFile::IfPresent(Path::new(directory).join(name)).read_shared(FileKind::Public)?;
         if file.is_some() {
             return Ok(file);
         }
