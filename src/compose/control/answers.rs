@@ -116,6 +116,20 @@ pub struct UpstreamStatus {
     pub available: usize,
 }
 
+impl UpstreamStatus {
+    /// That no agent is there, and why; `None` while the dispatcher is logged in.
+    pub fn outage(self) -> Option<String> {
+        if self.jid.is_some() {
+            return None;
+        }
+        let Self { server, error, .. } = self;
+        let reason = error.unwrap_or_else(|| format!("{server} is being connected to"));
+        Some(format!(
+            "no agent can be reached: {reason}; see `osa-dispatcher status`"
+        ))
+    }
+}
+
 /// A new system, with all that its client needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SystemAdded {

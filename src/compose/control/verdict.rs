@@ -15,7 +15,7 @@ const NEVER_REGISTERED: &str =
     "its agent has never registered: start osad on it; without a Satellite, with the bundle of `systems add`";
 
 /// All that decides whether a system is asked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Facts<'a> {
     /// The system.
     pub system: &'a SystemRow,
@@ -27,6 +27,8 @@ pub struct Facts<'a> {
     pub session: Option<&'a Snapshot>,
     /// Agents that take the system from each other.
     pub rivals: Option<&'a RivalsView>,
+    /// Why no agent at all is there, if that is so.
+    pub outage: Option<String>,
     /// The time now.
     pub now: Timestamp,
 }
@@ -54,7 +56,7 @@ impl Facts<'_> {
             return NEVER_REGISTERED.to_owned();
         }
         let Some(session) = self.session else {
-            return self.absent();
+            return self.outage.clone().unwrap_or_else(|| self.absent());
         };
         if session.rebooting {
             return "a reboot is picked up: nothing else is asked until it has happened".to_owned();
@@ -189,6 +191,7 @@ mod tests {
             is_running,
             session,
             rivals: None,
+            outage: None,
             now: NOW,
         };
         facts.verdict()
@@ -226,6 +229,7 @@ mod tests {
             is_running: true,
             session: None,
             rivals: None,
+            outage: None,
             now: NOW,
         };
 

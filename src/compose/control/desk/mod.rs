@@ -9,10 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use self::names::check_system_name;
-use self::names::{check_name, unknown_systems};
+use self::names::{account_of, check_name, name_of, unknown_systems};
 use super::answers::{
     AccountEntry, Action, Answer, DatabaseState, Pong, Private, RunningStatus, Scheduled, Status, System, SystemAdded,
-    SystemName,
 };
 use super::envelope::{Rejection, RejectionKind};
 use super::explanation::{Explained, RivalsView};
@@ -328,11 +327,10 @@ impl Desk {
             .running
             .as_ref()
             .ok_or_else(|| unavailable("no dispatcher runs, and only it can ping: start osa-dispatcher".to_owned()))?;
-        let elapsed = running.ping(system.id).await.ok_or_else(|| {
-            unavailable(format!(
-                "system {name:?} does not answer: see `systemctl status osad` there"
-            ))
-        })?;
+        let Some(elapsed) = running.ping(system.id).await else {
+            let silent = || format!("system {name:?} does not answer: see `systemctl status osad` there");
+            return Err(unavailable(self.outage().await.unwrap_or_else(silent)));
+        };
         Ok(Answer::Pong(Pong {
             system: name_of(&system),
             elapsed_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
@@ -353,12 +351,17 @@ impl Desk {
             Some(running) => (running.snapshot(system.id).await, running.rivals(system.id).await),
             None => (None, None),
         };
+        let outage = match session {
+            Some(_) => None,
+            None => self.outage().await,
+        };
         let verdict = Facts {
             system: &system,
             pending: &pending,
             is_running: self.running.is_some(),
             session: session.as_ref(),
             rivals: rivals.as_ref(),
+            outage,
             now: self.clock.now(),
         }
         .verdict();
@@ -366,22 +369,17 @@ impl Desk {
         Ok(Answer::Explained(Box::new(Explained::new(system, verdict, parts))))
     }
 
+    /// Why no agent at all is there: it is the site's own server that is not.
+    async fn outage(&self) -> Option<String> {
+        let upstream = self.running.as_ref()?.status().await.upstream?;
+        upstream.outage()
+    }
+
     async fn wake(&self, systems: Vec<SystemId>) {
         if let Some(running) = &self.running {
             running.wake(systems).await;
         }
     }
-}
-
-fn name_of(system: &SystemRow) -> SystemName {
-    SystemName {
-        id: system.id.0,
-        name: system.name.clone(),
-    }
-}
-
-fn account_of(jid: &str) -> Option<&str> {
-    jid.split_once('@').map(|(username, _)| username)
 }
 
 /// Whether it is the database that fails. What it has against one statement may be of this one alone: those that matter are the

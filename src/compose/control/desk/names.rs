@@ -1,6 +1,8 @@
 //! What systems and actions may be called.
 
+use super::super::answers::SystemName;
 use super::super::envelope::{Rejection, RejectionKind};
+use crate::ports::inventory::SystemRow;
 
 /// Longest name of a system or an action: `rhnServer.name`. Units: characters.
 const NAME_CHARS_MAX: usize = 128;
@@ -52,4 +54,17 @@ pub(super) fn unknown_systems(names: &[&str]) -> Rejection {
         shown.join(", ")
     );
     Rejection::new(RejectionKind::NotFound, message)
+}
+
+/// As it is named in answers.
+pub(super) fn name_of(system: &SystemRow) -> SystemName {
+    SystemName {
+        id: system.id.0,
+        name: system.name.clone(),
+    }
+}
+
+/// The account in a JID.
+pub(super) fn account_of(jid: &str) -> Option<&str> {
+    jid.split_once('@').map(|(username, _)| username)
 }

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::compose::control::answers::UpstreamStatus;
 use crate::domain::push::client::AgentKind;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -17,6 +18,8 @@ use crate::store::sqlite::{SqliteOptions, SqliteStore};
 struct Recorder {
     woken: Mutex<Vec<SystemId>>,
     ended: Mutex<Vec<String>>,
+    /// The login to the site's own server, and whether anybody is connected.
+    upstream: Mutex<Option<UpstreamStatus>>,
 }
 
 #[async_trait]
@@ -31,7 +34,7 @@ impl RunningDispatcher for Recorder {
             connections: 0,
             logging_in: 0,
             certificate_expires: Some(Timestamp::from_secs(2).into()),
-            upstream: None,
+            upstream: self.upstream.lock().unwrap().clone(),
             database: DatabaseState::Ok,
             database_error: None,
             reconcile_interval_ms: 30_000,
@@ -47,7 +50,8 @@ impl RunningDispatcher for Recorder {
     }
 
     async fn snapshot(&self, _: SystemId) -> Option<Snapshot> {
-        Some(Snapshot {
+        let is_out = self.upstream.lock().unwrap().is_some();
+        (!is_out).then_some(Snapshot {
             kind: AgentKind::New,
             outstanding: None,
             awaited: 1,
@@ -267,6 +271,39 @@ async fn silent_agent_is_unavailable() {
 
     assert_eq!(rejection.kind, RejectionKind::Unavailable);
     assert!(rejection.message.contains("does not answer"), "{rejection}");
+}
+
+#[tokio::test]
+async fn outage_of_the_sites_server_is_no_fault_of_the_agents() {
+    let bench = Bench::new();
+    let id = SystemId(bench.add("web").await.id);
+    let name = crate::domain::ids::ClientName("a".to_owned());
+    let (now, secret) = (Timestamp::from_secs(1), Secret::new("k"));
+    bench.store.register_osad(id, &name, &secret, now).await.unwrap();
+    let jid = "osad-7@sat.example/osad";
+    bench.store.register_osad_jid(id, jid, now).await.unwrap();
+    bench.desk.handle(schedule(Selection::All)).await.unwrap();
+    *bench.running.upstream.lock().unwrap() = Some(UpstreamStatus {
+        server: "sat.example".to_owned(),
+        jid: None,
+        error: Some("cannot connect to sat.example:5222".to_owned()),
+        registered: Default::default(),
+        available: Default::default(),
+    });
+    let system = || "web".to_owned();
+
+    let explained = bench.desk.handle(Request::Explain { system: system() }).await.unwrap();
+    let pinged = bench.desk.handle(Request::Ping { system: system() }).await.unwrap_err();
+
+    let Answer::Explained(explained) = explained else {
+        panic!("{explained:?}")
+    };
+    for said in [explained.verdict, pinged.message] {
+        assert!(
+            said.contains("no agent can be reached: cannot connect to sat.example:5222") && !said.contains("osad"),
+            "{said}"
+        );
+    }
 }
 
 #[test]
