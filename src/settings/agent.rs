@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::SettingsError;
-use super::layers::{ConfigFile, Layer, Values};
+use super::layers::{BUILT_IN, ConfigFile, Layer, Values};
 use super::legacy::osad::LegacyFiles;
 use super::log::{LogLevel, LogSettings};
 use super::names::{HostPort, ProxyAddress, ServerUrl, XMPP_PORT};
@@ -210,7 +210,7 @@ impl AgentSettings {
         let layers = vec![Layer::defaults::<Self>(), legacy, own, environment, flags.layer()];
         let values = Values::stack::<Self>(layers, &name)?;
         let settings = Self::from_values(&values)?;
-        settings.check()?;
+        settings.check(&values)?;
         Ok(Loaded {
             settings,
             warnings,
@@ -245,11 +245,15 @@ impl AgentSettings {
         servers
     }
 
-    fn check(&self) -> Result<(), SettingsError> {
+    fn check(&self, values: &Values) -> Result<(), SettingsError> {
         if self.reconnect.min <= self.reconnect.max {
             return Ok(());
         }
         Err(SettingsError::Contradiction {
+            origin: match values.origin("reconnect.min") {
+                BUILT_IN => values.origin("reconnect.max").to_owned(),
+                origin => origin.to_owned(),
+            },
             key: "reconnect.min",
             given: format_duration(self.reconnect.min),
             rule: "at most",

@@ -280,7 +280,7 @@ impl DispatcherSettings {
         ];
         let mut values = stacked(layers, &name)?;
         let settings = Self::from_values(&values).map_err(located)?.resolved();
-        let checked = settings.check(&name).and_then(|()| settings.check_transport(&name));
+        let checked = settings.check(&name).and_then(|()| settings.check_transport(&values));
         checked.map_err(located)?;
         warnings.extend(unused.as_deref().and_then(|file| settings.unused(file, name, &values)));
         warnings.extend(settings.no_password(&values));

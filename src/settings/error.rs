@@ -74,8 +74,10 @@ pub enum SettingsError {
         wanted: &'static str,
     },
     /// Two settings contradict each other.
-    #[error("{key} = {given} must be {rule} {other} = {bound}")]
+    #[error("{origin}: {key} = {given} must be {rule} {other} = {bound}")]
     Contradiction {
+        /// File and line, variable or flag.
+        origin: String,
         /// The key that is out of bounds.
         key: &'static str,
         /// Its value.

@@ -193,6 +193,11 @@ impl Values {
         })
     }
 
+    /// The operator's file, where what is missing is to be set.
+    pub fn own_file(&self) -> &str {
+        &self.own_file
+    }
+
     /// Where the value in force comes from; as a default, where there is none.
     pub fn origin(&self, path: &str) -> &str {
         self.entries.get(path).map_or(BUILT_IN, |entry| &entry.origin)

@@ -218,14 +218,15 @@ impl DispatcherSettings {
     }
 
     /// Whether there is what the transport needs.
-    pub(super) fn check_transport(&self, file: &str) -> Result<(), SettingsError> {
+    pub(super) fn check_transport(&self, values: &Values) -> Result<(), SettingsError> {
         let given = match (self.transport, self.deployment) {
             (Transport::Embedded, _) => return Ok(()),
-            (Transport::Client | Transport::Component, Deployment::Satellite) => return self.check_upstream(file),
+            (Transport::Client | Transport::Component, Deployment::Satellite) => return self.check_upstream(values),
             (Transport::Client, Deployment::Standalone) => "\"client\"",
             (Transport::Component, Deployment::Standalone) => "\"component\"",
         };
         Err(SettingsError::Contradiction {
+            origin: values.origin("transport").to_owned(),
             key: "transport",
             given: given.to_owned(),
             rule: "used with",
@@ -235,7 +236,7 @@ impl DispatcherSettings {
         })
     }
 
-    fn check_upstream(&self, file: &str) -> Result<(), SettingsError> {
+    fn check_upstream(&self, values: &Values) -> Result<(), SettingsError> {
         let UpstreamSettings {
             ca, component, secret, ..
         } = &self.upstream;
@@ -258,7 +259,7 @@ impl DispatcherSettings {
             ),
         ];
         if let Some((key, _, wanted)) = needed.into_iter().find(|(_, is_there, _)| !is_there) {
-            let file = file.to_owned();
+            let file = values.own_file().to_owned();
             return Err(SettingsError::Missing { key, file, wanted });
         }
         match component
@@ -267,6 +268,7 @@ impl DispatcherSettings {
         {
             None => Ok(()),
             Some(name) => Err(SettingsError::Contradiction {
+                origin: values.origin("upstream.component").to_owned(),
                 key: "upstream.component",
                 given: format!("\"{name}\""),
                 rule: "another name than",

@@ -74,13 +74,18 @@ fn each_transport_shows_only_what_it_uses() {
 fn other_server_needs_a_satellite() {
     let error = refused(RHN_CONF, "transport = 'client'\ndeployment = 'standalone'\n");
 
+    let (place, error) = error.split_once("osa.toml:1: ").expect("file and line");
+    assert!(!place.contains(' '), "{place}");
     assert_eq!(
         error,
         "transport = \"client\" must be used with deployment = \"satellite\"; a standalone dispatcher is the server itself, \
          with transport = \"embedded\""
     );
     let component = refused(RHN_CONF, "transport = 'component'\ndeployment = 'standalone'\n");
-    assert_eq!(component, error.replace("client", "component"));
+    assert!(
+        component.ends_with(&error.replace("client", "component")),
+        "{component}"
+    );
     let other = load(RHN_CONF, "transport = 'server'\n").expect_err("not there");
     assert!(matches!(other, SettingsError::WrongValue { .. }), "{other}");
     assert!(other.to_string().contains("embedded, client or component"), "{other}");
@@ -138,9 +143,11 @@ fn component_needs_a_name_and_a_secret_and_finds_its_server_on_this_machine() {
         assert!(!error.contains("rhn.conf"), "{error}");
     }
     let same = refused(RHN_CONF, &COMPONENT.replace("osa.sat.example", "sat.example"));
-    assert_eq!(
-        same,
-        "upstream.component = \"sat.example\" must be another name than hostname = \"sat.example\""
+    assert!(
+        same.ends_with(
+            "osa.toml:3: upstream.component = \"sat.example\" must be another name than hostname = \"sat.example\""
+        ),
+        "{same}"
     );
 }
 
