@@ -287,6 +287,7 @@ impl DispatcherSettings {
         warnings.extend(settings.common_name_accepted(&values));
         warnings.extend(told.and_then(|told| settings.other_name(told, &values)));
         settings.hide_unopened(&mut values);
+        warnings.extend(settings.without_effect(&values));
         Ok(Loaded {
             settings,
             warnings,
@@ -329,7 +330,7 @@ impl DispatcherSettings {
             values.hide_default("database");
             values.hide_default("registration.listen");
         }
-        upstream::hide_unused(self.transport, values);
+        values.hide_defaults(|key| upstream::is_unused(self.transport, key));
     }
 
     /// That an `rhn.conf` is not used, unless our own configuration says that there is no Satellite.

@@ -148,6 +148,18 @@ pub enum SettingsWarning {
         /// Where the host stands.
         origin: String,
     },
+    /// Something is set that the transport does not use.
+    #[error(
+        "{origin}: no effect with transport = {transport:?}: {keys}; remove what is not meant, or change transport"
+    )]
+    WithoutEffect {
+        /// Where the first of them stands.
+        origin: String,
+        /// The transport.
+        transport: &'static str,
+        /// The keys, with those of the same table.
+        keys: String,
+    },
     /// Certificates are accepted by their common name.
     #[error(
         "{origin}: the XMPP server is accepted by the common name of a certificate without subjectAltName; give it one with both, and remove upstream.common_name"

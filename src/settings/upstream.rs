@@ -1,5 +1,6 @@
 //! A site's own XMPP server, which the dispatcher can work over instead of being one.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use super::database::{Deployment, one_of};
 use super::dispatcher::DispatcherSettings;
 use super::error::{SettingsError, SettingsWarning, Unfit};
-use super::layers::{Layer, Values};
+use super::layers::{BUILT_IN, Layer, Values};
 use super::names::{DomainName, NameError, XMPP_PORT, split_port};
 use super::schema::settings;
 use super::value::{Given, SettingValue, Shape, list};
@@ -59,15 +60,22 @@ pub enum Transport {
     Component,
 }
 
+impl Transport {
+    /// As it is written.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Client => "client",
+            Self::Component => "component",
+        }
+    }
+}
+
 impl SettingValue for Transport {
     const ACCEPTED: &'static str = "embedded, client or component";
 
     fn read(given: &Given) -> Result<Self, Unfit> {
-        let named = [
-            ("embedded", Self::Embedded),
-            ("client", Self::Client),
-            ("component", Self::Component),
-        ];
+        let named = [Self::Embedded, Self::Client, Self::Component].map(|transport| (transport.as_str(), transport));
         one_of(given, named, Self::ACCEPTED)
     }
 }
@@ -169,16 +177,14 @@ pub(super) fn keep_used(satellite: &mut Layer, transport: Transport) {
     }
 }
 
-/// Shows no default that nothing uses with this transport.
-pub(super) fn hide_unused(transport: Transport, values: &mut Values) {
-    let of_embedded =
-        |key: &str| OF_LISTENERS.contains(&key) || OF_EMBEDDED.iter().any(|prefix| key.starts_with(prefix));
-    let is_unused = |key: &str| match transport {
+/// Whether nothing uses a setting with this transport.
+pub(super) fn is_unused(transport: Transport, key: &str) -> bool {
+    let of_embedded = OF_LISTENERS.contains(&key) || OF_EMBEDDED.iter().any(|prefix| key.starts_with(prefix));
+    match transport {
         Transport::Embedded => key.starts_with("upstream."),
-        Transport::Client => OF_COMPONENTS.contains(&key) || of_embedded(key),
-        Transport::Component => of_embedded(key),
-    };
-    values.hide_defaults(is_unused);
+        Transport::Client => OF_COMPONENTS.contains(&key) || of_embedded,
+        Transport::Component => of_embedded,
+    }
 }
 
 impl DispatcherSettings {
@@ -219,16 +225,15 @@ impl DispatcherSettings {
 
     /// Whether there is what the transport needs.
     pub(super) fn check_transport(&self, values: &Values) -> Result<(), SettingsError> {
-        let given = match (self.transport, self.deployment) {
+        match (self.transport, self.deployment) {
             (Transport::Embedded, _) => return Ok(()),
             (Transport::Client | Transport::Component, Deployment::Satellite) => return self.check_upstream(values),
-            (Transport::Client, Deployment::Standalone) => "\"client\"",
-            (Transport::Component, Deployment::Standalone) => "\"component\"",
-        };
+            (Transport::Client | Transport::Component, Deployment::Standalone) => {}
+        }
         Err(SettingsError::Contradiction {
             origin: values.origin("transport").to_owned(),
             key: "transport",
-            given: given.to_owned(),
+            given: format!("{:?}", self.transport.as_str()),
             rule: "used with",
             other: "deployment",
             bound: "\"satellite\"; a standalone dispatcher is the server itself, with transport = \"embedded\""
@@ -276,6 +281,23 @@ impl DispatcherSettings {
                 bound: format!("\"{name}\""),
             }),
         }
+    }
+
+    /// What somebody set that nothing uses: one warning for each table.
+    pub(super) fn without_effect(&self, values: &Values) -> Vec<SettingsWarning> {
+        let mut tables: BTreeMap<&str, (&str, Vec<&str>)> = BTreeMap::new();
+        for (key, _, origin) in values.shown() {
+            if origin != BUILT_IN && is_unused(self.transport, key) {
+                let table = key.split('.').next().unwrap_or(key);
+                tables.entry(table).or_insert((origin, Vec::new())).1.push(key);
+            }
+        }
+        let warning = |(origin, keys): (&str, Vec<&str>)| SettingsWarning::WithoutEffect {
+            origin: origin.to_owned(),
+            transport: self.transport.as_str(),
+            keys: keys.join(", "),
+        };
+        tables.into_values().map(warning).collect()
     }
 
     /// That certificates are accepted by what modern clients do not look at.

@@ -256,6 +256,13 @@ fn port_held_by_jabberd_says_what_to_stop() {
     // This test is its own process, and now it is called like the part of jabberd that listens.
     fs::write(format!("/proc/{}/comm", std::process::id()), "c2s").unwrap();
 
-    site.run(["serve", "-N"])
-        .assert_failed(71, &["c2s", "most likely jabberd", "systemctl mask jabberd"]);
+    site.run(["serve", "-N"]).assert_failed(
+        71,
+        &[
+            "c2s",
+            "most likely jabberd",
+            "systemctl mask jabberd",
+            "transport = \"client\"",
+        ],
+    );
 }

@@ -71,6 +71,39 @@ fn each_transport_shows_only_what_it_uses() {
 }
 
 #[test]
+fn what_the_transport_does_not_use_is_told_where_it_stands() {
+    let told = |own: &str| -> Vec<String> {
+        let warnings = load(RHN_CONF, own).expect("usable").warnings;
+        let words = warnings.iter().map(ToString::to_string);
+        words
+            .map(|words| {
+                words
+                    .split_once("osa.toml:")
+                    .map_or(words.clone(), |(_, said)| said.to_owned())
+            })
+            .collect()
+    };
+
+    assert_eq!(told(""), [""; 0]);
+    assert_eq!(told(CLIENT), [""; 0]);
+    assert_eq!(
+        told("[upstream]\nserver = ['sat.example']\nca = '/ca'\n"),
+        [
+            "2: no effect with transport = \"embedded\": upstream.server, upstream.ca; remove what is not meant, or change transport"
+        ]
+    );
+    assert_eq!(
+        told(
+            "transport = 'client'\n[xmpp]\nlisten = ['[::]:5223']\n[tls]\ncertificate = '/a'\nkey = '/b'\nca = '/c'\n"
+        ),
+        [
+            "5: no effect with transport = \"client\": tls.certificate, tls.key, tls.ca; remove what is not meant, or change transport",
+            "3: no effect with transport = \"client\": xmpp.listen; remove what is not meant, or change transport"
+        ]
+    );
+}
+
+#[test]
 fn other_server_needs_a_satellite() {
     let error = refused(RHN_CONF, "transport = 'client'\ndeployment = 'standalone'\n");
 
@@ -107,7 +140,11 @@ fn missing_authority_is_to_be_named_where_the_satellite_has_it() {
 fn acceptance_of_common_names_is_warned_of_where_it_counts() {
     let warnings = |own| load(RHN_CONF, own).expect("usable").warnings;
 
-    assert_eq!(warnings("[upstream]\ncommon_name = true\n"), []);
+    let unused = warnings("[upstream]\ncommon_name = true\n");
+    assert!(
+        !unused.iter().any(|warning| warning.to_string().contains("accepted")),
+        "{unused:?}"
+    );
     let warned = warnings("transport = 'client'\n[upstream]\ncommon_name = true\n");
     assert_eq!(warned.len(), 1);
     assert!(

@@ -10,8 +10,17 @@ use crate::settings::names::XMPP_PORT;
 /// `TCP_LISTEN` in the kernel's tables.
 const LISTENING: &str = "0A";
 
-/// Programs of jabberd, and of the other XMPP servers that a site may have in its place.
-const XMPP_SERVERS: [&str; 6] = ["c2s", "jabberd", "jabberd2", "beam.smp", "prosody", "lua"];
+/// How programs of XMPP servers are called, from the first letter on, and their services.
+const XMPP_SERVERS: [(&str, &str); 5] = [
+    ("c2s", JABBERD),
+    ("jabberd", JABBERD),
+    ("beam.smp", "ejabberd"),
+    ("prosody", "prosody"),
+    // Prosody's interpreter.
+    ("lua", "prosody"),
+];
+/// The service of a Satellite.
+const JABBERD: &str = "jabberd";
 
 /// Whoever listens on a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,22 +46,27 @@ impl fmt::Display for Holder {
 }
 
 impl Holder {
-    /// Whether it is a Satellite's jabberd, or probably so: what is on its port and belongs to another user.
-    fn is_xmpp_server(&self, port: u16) -> bool {
+    /// The service of the XMPP server that it is, most likely: what is on that port and belongs to another user is a
+    /// Satellite's jabberd.
+    fn xmpp_server(&self, port: u16) -> Option<&'static str> {
         match self {
-            Self::Process { name, .. } => XMPP_SERVERS.contains(&name.as_str()),
-            Self::Unknown => port == XMPP_PORT,
+            Self::Process { name, .. } => {
+                let of_name = XMPP_SERVERS.iter().find(|(program, _)| name.starts_with(program));
+                of_name.map(|(_, service)| *service)
+            }
+            Self::Unknown => (port == XMPP_PORT).then_some(JABBERD),
         }
     }
 
-    /// Who it is, and what to do if it is what osa-dispatcher replaces.
+    /// Who it is, and what to do if it is what osa-dispatcher replaces, or can work over.
     pub fn explained(&self, port: u16) -> String {
-        if self.is_xmpp_server(port) {
-            return format!(
-                "{self}, most likely jabberd: `systemctl stop jabberd && systemctl mask jabberd`, see docs/attach.md"
-            );
-        }
-        self.to_string()
+        let Some(service) = self.xmpp_server(port) else {
+            return self.to_string();
+        };
+        format!(
+            "{self}, most likely {service}: `systemctl stop {service} && systemctl mask {service}`, see docs/attach.md; or \
+             work over it with transport = \"client\", see docs/site-server.md"
+        )
     }
 }
 
@@ -127,6 +141,11 @@ mod tests {
         let says_jabberd = |holder: Holder, port| holder.explained(port).contains("mask jabberd");
 
         assert!(says_jabberd(process("c2s"), 15_222));
+        assert!(says_jabberd(process("jabberd2-c2s"), 15_222));
+        let said = |name| process(name).explained(15_222);
+        assert!(said("beam.smp").contains("ejabberd"), "{}", said("beam.smp"));
+        assert!(said("lua5.4").contains("prosody"), "{}", said("lua5.4"));
+        assert!(!said("osa-dispatcher").contains("transport"));
         assert!(says_jabberd(Holder::Unknown, 5222));
         assert!(!says_jabberd(Holder::Unknown, 443));
         assert!(!says_jabberd(process("osa-dispatcher"), 5222));
