@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::Loaded;
 use super::database::{Deployment, one_of};
 use super::dispatcher::DispatcherSettings;
 use super::error::{SettingsError, SettingsWarning, Unfit};
 use super::layers::{BUILT_IN, Layer, Values};
 use super::names::{DomainName, NameError, XMPP_PORT, split_port};
-use super::schema::settings;
+use super::schema::{Key, settings};
 use super::value::{Given, SettingValue, Shape, list};
 use crate::domain::secret::Secret;
 
@@ -184,6 +185,18 @@ pub(super) fn is_unused(transport: Transport, key: &str) -> bool {
         Transport::Embedded => key.starts_with("upstream."),
         Transport::Client => OF_COMPONENTS.contains(&key) || of_embedded,
         Transport::Component => of_embedded,
+    }
+}
+
+impl Loaded<DispatcherSettings> {
+    /// Keys whose values differ in a newer reading, but for those that one of the two transports does not use: with the
+    /// transport, their defaults come and go.
+    pub fn changed_to<'a>(&'a self, newer: &'a Self) -> impl Iterator<Item = &'static Key> + 'a {
+        let transports = [self.settings.transport, newer.settings.transport];
+        let is_unused = move |key: &str| transports.iter().any(|transport| is_unused(*transport, key));
+        self.values
+            .changed(&newer.values)
+            .filter(move |key| !is_unused(key.path))
     }
 }
 

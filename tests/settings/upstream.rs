@@ -104,6 +104,29 @@ fn what_the_transport_does_not_use_is_told_where_it_stands() {
 }
 
 #[test]
+fn change_of_transport_is_one_change() {
+    let changed = |older: &str, newer: &str| -> Vec<&str> {
+        let [older, newer] = [older, newer].map(|own| load(RHN_CONF, own).expect("usable"));
+        older.changed_to(&newer).map(|key| key.path).collect()
+    };
+
+    assert_eq!(changed("", CLIENT), ["transport"]);
+    assert_eq!(changed(CLIENT, ""), ["transport"]);
+    assert_eq!(changed(CLIENT, COMPONENT), ["transport"]);
+    assert_eq!(
+        changed("", "transport = 'client'\ndrain_timeout = '9s'\n"),
+        ["transport", "drain_timeout"]
+    );
+    assert_eq!(
+        changed(
+            CLIENT,
+            "transport = 'client'\n[upstream]\nserver = ['sat.example:5223']\n"
+        ),
+        ["upstream.server"]
+    );
+}
+
+#[test]
 fn other_server_needs_a_satellite() {
     let error = refused(RHN_CONF, "transport = 'client'\ndeployment = 'standalone'\n");
 

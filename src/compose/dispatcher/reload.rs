@@ -56,7 +56,7 @@ impl Reloading {
     }
 
     fn adopt(&mut self, newer: Loaded<DispatcherSettings>) {
-        for key in self.loaded.values.changed(&newer.values) {
+        for key in self.loaded.changed_to(&newer) {
             match key.apply {
                 Apply::Reload => tracing::info!(event = "setting_changed", key = key.path),
                 Apply::Restart => {
