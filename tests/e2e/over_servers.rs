@@ -60,6 +60,8 @@ impl<S: XmppServer> Over<S> {
             upstream["jid"].is_null() && (error.contains(words) || error.is_empty()),
             "{upstream}"
         );
+        let unknown = [&upstream["registered"], &upstream["available"]];
+        assert!(unknown.iter().all(|count| count.is_null()), "{upstream}");
     }
 
     pub fn status(&self) -> Value {

@@ -86,7 +86,10 @@ fn through(upstream: &UpstreamStatus) -> String {
         available,
     } = upstream;
     match (jid, error) {
-        (Some(jid), _) => format!("{server}, as {jid}; {available} of {registered} registered agents are there"),
+        (Some(jid), _) => {
+            let [available, registered] = [available, registered].map(|count| count.unwrap_or_default());
+            format!("{server}, as {jid}; {available} of {registered} registered agents are there")
+        }
         (None, Some(error)) => format!("{server}, but not now: {error}; tried again"),
         (None, None) => format!("{server}, being connected to"),
     }

@@ -110,10 +110,10 @@ pub struct UpstreamStatus {
     pub jid: Option<String>,
     /// Why it is not, if that is known.
     pub error: Option<String>,
-    /// Registered agents, as they were read last.
-    pub registered: usize,
+    /// Registered agents, as they were read last; `null` while it is not logged in.
+    pub registered: Option<usize>,
     /// Those of them whose presence is there.
-    pub available: usize,
+    pub available: Option<usize>,
 }
 
 impl UpstreamStatus {

@@ -85,12 +85,15 @@ impl Live {
             LoginReport::LoggedIn { jid } => (Some(jid), None),
             LoginReport::Down { reason } => (None, Some(reason)),
         };
+        // Without a login, nobody looks who is registered.
+        let known = |count| jid.is_some().then_some(count);
+        let (registered, available) = (known(report.registrations), known(report.available));
         Some(UpstreamStatus {
             server: report.server,
             jid,
             error,
-            registered: report.registrations,
-            available: report.available,
+            registered,
+            available,
         })
     }
 }
