@@ -48,6 +48,7 @@ fn own_row_over_another_server_is_that_of_the_account_in_force() {
          VALUES (nextval('rhn_pushdispatch_id_seq'), '{rotated}', 'localhost', current_timestamp, 'x')"
     ));
     let config = std::fs::read_to_string(beside.site.config()).unwrap();
+    let config = config.replace(&format!("[xmpp]\nlisten = [\"{}\"]\n", beside.xmpp), "");
     let tls = beside.site.path("data/tls/ca.crt").display().to_string();
     let client = format!("transport = 'client'\n{config}\n[upstream]\nca = '{tls}'\n");
     std::fs::write(beside.site.config(), client).unwrap();
