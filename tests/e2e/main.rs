@@ -41,6 +41,8 @@ mod demo;
 #[cfg(feature = "dispatcher")]
 mod deployment;
 #[cfg(feature = "dispatcher")]
+mod detour;
+#[cfg(feature = "dispatcher")]
 #[path = "../store/postgres/disk.rs"]
 mod disk;
 #[cfg(feature = "dispatcher")]
@@ -103,9 +105,15 @@ mod satellite_sessions;
 #[cfg(feature = "dispatcher")]
 mod satellite_starts;
 #[cfg(feature = "dispatcher")]
+mod server_accounts;
+#[cfg(feature = "dispatcher")]
 mod server_cluster;
 #[cfg(feature = "dispatcher")]
+mod server_faults;
+#[cfg(feature = "dispatcher")]
 mod server_lists;
+#[cfg(feature = "dispatcher")]
+mod server_scene;
 #[cfg(feature = "dispatcher")]
 #[allow(dead_code, reason = "which tests there are decides what is used")]
 mod servers;

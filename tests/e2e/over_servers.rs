@@ -195,41 +195,6 @@ fn existing_agent_over_ejabberd_is_seen_and_cannot_be_pushed() {
 }
 
 #[test]
-fn server_that_is_killed_and_comes_back_costs_nothing_that_is_due() {
-    let mut over = Over::start(Jabberd2::start_under);
-    let identity = over.add("client", false);
-    let mut agent = pushable(&mut over.beside, identity);
-    over.shown("online");
-
-    over.server.kill();
-    over.is_lost_because("");
-    over.shown("offline");
-    let meanwhile = over.beside.schedule(&["client"]);
-    over.server.launch();
-    over.is_logged_in();
-
-    wait_until("it is completed", || over.beside.is_completed(meanwhile));
-    over.shown("online");
-    over.is_pushed(&mut agent);
-}
-
-#[test]
-fn store_that_is_lost_is_filled_again() {
-    let mut over = Over::start(Jabberd2::start_under);
-    let identity = over.add("client", false);
-    let mut agent = pushable(&mut over.beside, identity);
-
-    over.server.stop();
-    over.server.delete_store();
-    over.server.launch();
-    over.is_logged_in();
-
-    agent.wait_for(|event| *event == Event::Available);
-    over.shown("online");
-    over.is_pushed(&mut agent);
-}
-
-#[test]
 fn account_that_somebody_else_has_is_replaced_by_another_once() {
     let taken = |server: &mut Jabberd2| server.add_account("rhn-dispatcher-sat", "another");
     let mut over = Over::without_login(Jabberd2::start_under, taken);
@@ -241,27 +206,6 @@ fn account_that_somebody_else_has_is_replaced_by_another_once() {
     assert!(jid.starts_with("rhn-dispatcher-sat-"), "{jid}");
     let told = over.beside.database.query("SELECT jabber_id FROM rhnPushDispatcher");
     assert_eq!(told, jid);
-}
-
-#[test]
-fn certificate_that_does_not_fit_is_named() {
-    let wrong_name = |server: &mut Jabberd2| {
-        server.stop();
-        server.issue("other.example", 0);
-        server.launch();
-    };
-    let mut over = Over::without_login(Jabberd2::start_under, wrong_name);
-    over.is_lost_because("other.example");
-
-    over.server.stop();
-    over.server.issue("localhost", 4_000);
-    over.server.launch();
-    over.is_lost_because("expired");
-
-    over.server.stop();
-    over.server.issue("localhost", 0);
-    over.server.launch();
-    over.is_logged_in();
 }
 
 /// As tools of Satellites made them before August 2011: compatibility contract, section 1.4.

@@ -114,6 +114,23 @@ pub fn network_of_its_own() {
     run("ip", &["link", "set", "lo", "up"]);
 }
 
+/// In this network no packet from or to this port arrives, and nobody is told.
+pub fn drop_packets(port: u16) {
+    for rule in [
+        "add table inet osa",
+        "add chain inet osa input { type filter hook input priority 0; }",
+        &format!("add rule inet osa input tcp dport {port} drop"),
+        &format!("add rule inet osa input tcp sport {port} drop"),
+    ] {
+        run("nft", &[rule]);
+    }
+}
+
+/// They arrive again.
+pub fn pass_packets() {
+    run("nft", &["delete table inet osa"]);
+}
+
 fn run(program: &str, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error} (scripts/test installs it)"));
@@ -128,21 +145,14 @@ fn cut_connection_is_made_anew() {
     let port = server.port();
     let mut scene = Scene::begin(server, "127.0.0.1", TOLD);
     let due = scene.schedule_before();
-    for rule in [
-        "add table inet osa",
-        "add chain inet osa input { type filter hook input priority 0; }",
-        &format!("add rule inet osa input tcp dport {port} drop"),
-        &format!("add rule inet osa input tcp sport {port} drop"),
-    ] {
-        run("nft", &[rule]);
-    }
+    drop_packets(port);
     scene.is_told("");
     scene.agent_leaves();
     let meanwhile = scene.schedule("current_timestamp");
     outlast_deadlines();
 
     scene.still_fails();
-    run("nft", &["delete table inet osa"]);
+    pass_packets();
 
     scene.is_well_again(&due, &[meanwhile]);
 }

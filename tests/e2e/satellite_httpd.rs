@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use osa::domain::ids::{ClientName, SystemId};
@@ -17,6 +19,7 @@ use osa::ports::clock::Clock;
 use osa::ports::registrations::{RegistrationObserver, Registrations};
 use osa::ports::service::Service;
 use osa::ports::store::{DatabaseLabel, StoreError};
+use osa::ports::transport::Listener;
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
@@ -44,38 +47,81 @@ pub fn serve(database: &Arc<Database>, tls: &Path) -> SocketAddr {
 
 /// The same, for clients that know it by this name, of a Satellite with that name.
 pub fn serve_as(database: &Arc<Database>, tls: &Path, hostname: &str, satellite: &str) -> SocketAddr {
+    let registrar = registrar(database, hostname, satellite);
+    let tls = server_tls(tls, hostname);
+    in_a_thread(move |told| {
+        actix_rt::System::new().block_on(async {
+            let listener = listen_on(SocketAddr::from(([127, 0, 0, 1], 0)), &tls).unwrap();
+            told.send(listener.local_addr()).unwrap();
+            endpoint(registrar, listener).serve().await;
+        });
+    })
+}
+
+/// The same as [`serve`]; clients are told the dispatcher that the database knows at that time.
+pub fn serve_who_is_there(database: &Arc<Database>, tls: &Path) -> SocketAddr {
+    let (database, tls) = (Arc::clone(database), server_tls(tls, "localhost"));
+    in_a_thread(move |told| {
+        let mut place = SocketAddr::from(([127, 0, 0, 1], 0));
+        loop {
+            // Its connections end with it.
+            actix_rt::System::new().block_on(async {
+                let listener = listen_on(place, &tls).unwrap();
+                place = listener.local_addr();
+                told.send(place).ok();
+                let registrar = registrar(&database, "localhost", "localhost");
+                let known = registrar.dispatcher.clone();
+                tokio::select! {
+                    () = endpoint(registrar, listener).serve() => {}
+                    () = is_another(&database, &known) => {}
+                }
+            });
+        }
+    })
+}
+
+/// Returns when the database knows another dispatcher than this.
+async fn is_another(database: &Arc<Database>, known: &str) {
+    let httpd = Httpd::new(database);
+    let others = format!("SELECT 1 FROM rhnPushDispatcher WHERE jabber_id <> '{known}'");
+    while !matches!(httpd.ask(&others).await, Ok(Some(_))) {
+        actix_rt::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn registrar(database: &Arc<Database>, hostname: &str, satellite: &str) -> Registrar {
     let dispatcher = database.query("SELECT jabber_id FROM rhnPushDispatcher");
     assert_eq!(dispatcher.lines().count(), 1, "{dispatcher}");
-    let files = ServerFiles {
-        certificate: tls.join("server.crt"),
-        key: tls.join("server.key"),
-        hostname: hostname.to_owned(),
-        authority: None,
-    };
-    let registrar = Registrar {
-        registrations: Arc::new(Httpd {
-            database: Arc::clone(database),
-            client: Mutex::new(None),
-        }),
+    Registrar {
+        registrations: Arc::new(Httpd::new(database)),
         observer: Arc::new(Nobody),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(OsEntropy),
         jabber_server: satellite.to_owned(),
         dispatcher,
         domains: vec![hostname.to_owned()],
+    }
+}
+
+fn server_tls(tls: &Path, hostname: &str) -> Arc<ServerTls> {
+    let files = ServerFiles {
+        certificate: tls.join("server.crt"),
+        key: tls.join("server.key"),
+        hostname: hostname.to_owned(),
+        authority: None,
     };
-    let (told, address) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        actix_rt::System::new().block_on(async move {
-            let tls = Arc::new(ServerTls::load_all(vec![files], SystemClock.now()).unwrap());
-            let listener = listen_on(SocketAddr::from(([127, 0, 0, 1], 0)), &tls).unwrap();
-            told.send(listener.local_addr()).unwrap();
-            let handshakes = Arc::new(tokio::sync::Semaphore::new(8));
-            RegistrationEndpoint::new(registrar, vec![listener], handshakes)
-                .serve()
-                .await;
-        });
-    });
+    Arc::new(ServerTls::load_all(vec![files], SystemClock.now()).unwrap())
+}
+
+fn endpoint(registrar: Registrar, listener: Arc<dyn Listener>) -> RegistrationEndpoint {
+    let handshakes = Arc::new(tokio::sync::Semaphore::new(8));
+    RegistrationEndpoint::new(registrar, vec![listener], handshakes)
+}
+
+/// Until the test ends; returns where it serves.
+fn in_a_thread(serve: impl FnOnce(Sender<SocketAddr>) + Send + 'static) -> SocketAddr {
+    let (told, address) = channel();
+    std::thread::spawn(move || serve(told));
     address.recv().unwrap()
 }
 
@@ -92,6 +138,13 @@ struct Httpd {
 }
 
 impl Httpd {
+    fn new(database: &Arc<Database>) -> Self {
+        Self {
+            database: Arc::clone(database),
+            client: Mutex::new(None),
+        }
+    }
+
     /// The first column of the first row, if there is one.
     async fn ask(&self, text: &str) -> Result<Option<String>, tokio_postgres::Error> {
         let mut place = self.client.lock().await;

@@ -73,7 +73,7 @@ fn added(beside: &BesideSatellite, name: &str) -> Identity {
 }
 
 /// The home of a real `osad`, with the same check.
-fn home(beside: &BesideSatellite, name: &str) -> Home {
+pub fn home(beside: &BesideSatellite, name: &str) -> Home {
     let home = beside.new_home(name);
     fs::write(home.path("check.sql"), check_sql(&beside.id(name))).unwrap();
     let psql = beside.database.psql();

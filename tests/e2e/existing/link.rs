@@ -169,6 +169,18 @@ impl<'a> Link<'a> {
         Ok(())
     }
 
+    /// The account is no more. Some servers end the stream instead of an answer.
+    pub fn remove_account(&mut self) -> Result<(), End> {
+        let host = self.shared.identity.host.clone();
+        let set =
+            format!("<iq to='{host}' type='set' id='gone'><query xmlns='jabber:iq:register'><remove/></query></iq>");
+        match self.request("gone", &set) {
+            Ok(answer) => no_error(&answer),
+            Err(End::Conflict | End::Lost(_)) => Ok(()),
+            Err(other) => Err(other),
+        }
+    }
+
     /// What comes when an account logs in, known or not, until a question asked after that is answered.
     pub fn answers_to_login(&mut self) -> Result<Vec<Element>, End> {
         let credentials = self.shared.identity.credentials.lock().unwrap().clone();

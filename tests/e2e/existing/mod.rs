@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use minidom::Element;
 
-use self::link::Link;
+use self::link::{End, Link};
 use crate::site::PATIENCE;
 
 /// Name and password of an XMPP account.
@@ -216,6 +216,30 @@ pub fn answers_to_login(identity: &Identity) -> Result<Vec<Element>, String> {
     tried.map_err(|end| format!("{end:?}"))
 }
 
+/// Another program logs in with this account, and removes it (XEP-0077).
+pub fn remove_account(identity: &Identity) -> Result<(), String> {
+    let shared = Arc::new(Shared::new(identity.clone()));
+    let removed = Link::open(&shared).and_then(|mut link| {
+        link.log_in("elsewhere")?;
+        link.remove_account()
+    });
+    removed.map_err(|end| format!("{end:?}"))
+}
+
+/// Until its session ends.
+fn idle(shared: &Arc<Shared>, resource: &str) -> End {
+    let idled = Link::open(shared).and_then(|mut link| {
+        link.log_in(resource)?;
+        loop {
+            link.read(Instant::now() + PATIENCE)?;
+        }
+    });
+    match idled {
+        Ok(never) => never,
+        Err(end) => end,
+    }
+}
+
 /// Another process registers as this system: its name and key are void from now on.
 pub fn rotate(identity: &Identity) -> Registration {
     calls::register_osad(identity).unwrap()
@@ -232,6 +256,14 @@ pub struct ExistingAgent {
 impl ExistingAgent {
     pub fn start(identity: Identity) -> Self {
         Self::spawn(identity, session::live)
+    }
+
+    /// Logs in to this resource of its account, and does nothing.
+    pub fn idle(identity: Identity, resource: &'static str) -> Self {
+        Self::spawn(identity, move |shared| {
+            let end = idle(shared, resource);
+            shared.note(Event::Lost(format!("{end:?}")));
+        })
     }
 
     fn spawn(identity: Identity, live: impl FnOnce(&Arc<Shared>) + Send + 'static) -> Self {

@@ -143,6 +143,23 @@ impl Jabberd2 {
             .wait_until("servers are served", &logs, || TcpStream::connect(s2s).is_ok());
     }
 
+    /// Another password for an account that it knows, at once.
+    pub fn set_password(&self, username: &str, password: &str) {
+        let changed = sql_query("UPDATE authreg SET password = ? WHERE username = ?")
+            .bind::<Text, _>(password)
+            .bind::<Text, _>(username)
+            .execute(&mut self.store());
+        assert_eq!(changed, Ok(1), "{username} has an account");
+    }
+
+    /// From the next start on it lets nobody make an account.
+    pub fn refuse_registration(&self) {
+        let text = fs::read_to_string(self.path("c2s.xml")).unwrap();
+        let refusing = text.replace(" register-enable='true'", "");
+        assert_ne!(text, refusing, "it allowed it before");
+        fs::write(self.path("c2s.xml"), refusing).unwrap();
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
