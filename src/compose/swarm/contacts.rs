@@ -212,7 +212,8 @@ impl Run<'_> {
         let wanted = self.arguments.site.agents;
         let log = self.site.dispatcher.log();
         let pushable = async || {
-            let is_seen = self.site.upstream().await?.available >= wanted;
+            let available = self.site.upstream().await?.available;
+            let is_seen = available.is_some_and(|available| available >= wanted);
             Ok(is_seen && self.satellite.online().await? >= wanted)
         };
         until("everybody pushable", log, PATIENCE, pushable).await
