@@ -9,8 +9,8 @@
 //!                 └── each minute; 1 s after a JID that nobody knows, doubling to 60 s while it stays unknown
 //! ```
 //!
-//! A client at another server is told to be gone by that server; and by nobody if that server is gone, or the way to it. [`doubts`]
-//! finds out.
+//! A client at another server is told to be gone by that server; and by nobody if that server is gone, or the way to it:
+//! `doubts` finds out.
 //!
 //! A component has no roster and no server that keeps presence for it (XEP-0114), so it does both for itself. What is subscribed
 //! is in the rosters of its contacts, at their servers: each is probed once, and one that shows itself is shown that we are there.
