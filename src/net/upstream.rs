@@ -73,11 +73,10 @@ impl UpstreamDialer {
             let Some(server) = self.servers.get(index) else {
                 continue;
             };
+            // Before it is tried: whoever loses patience with one that does not answer goes on behind it.
+            self.next.store(index + 1, Ordering::Relaxed);
             match self.connect_to(server, tls.as_ref()).await {
-                Ok(socket) => {
-                    self.next.store(index + 1, Ordering::Relaxed);
-                    return Ok(Box::new(socket));
-                }
+                Ok(socket) => return Ok(Box::new(socket)),
                 Err(error) => last = Some(error),
             }
         }

@@ -184,7 +184,7 @@ impl Contacts {
             }
         }
         self.remove_the_gone();
-        self.find_the_missed();
+        self.find_the_missed(now);
         self.receive_from_room(now);
     }
 

@@ -267,6 +267,13 @@ fn requests_of_the_server_are_answered() {
         ),
         ("<iq type='set' id='1'><ping xmlns='urn:xmpp:ping'/></iq>", "iq-error"),
         (
+            &format!(
+                "<iq type='get' id='{}' from='stranger@sat.test/x'><x/></iq>",
+                "&apos;".repeat(1_025)
+            ),
+            "",
+        ),
+        (
             "<iq type='result' id='roster' from='sat.test'><query xmlns='jabber:iq:roster'><item jid='a@b'/><item/></query></iq>",
             "roster-1",
         ),

@@ -248,6 +248,7 @@ fn crowd_of_strangers_takes_no_more_than_its_room() {
     let mut scene = Scene::with_roster(&[]);
     scene.read(&[]);
     let content = "x".repeat(20_000);
+    let elements = "<a/>".repeat(128);
 
     scene.hear(&format!("<presence from='{A}'/>"));
     for number in 0..1_100 {
@@ -255,12 +256,16 @@ fn crowd_of_strangers_takes_no_more_than_its_room() {
             "<presence from='s{number}@sat.test/x'><status>{content}</status></presence>"
         ));
     }
-    let known = scene.read(&[A, "s1099@sat.test/x"]);
+    scene.hear(&format!("<presence from='s@sat.test/x'>{elements}</presence>"));
+    let known = scene.read(&[A, "s1099@sat.test/x", "s@sat.test/x"]);
 
-    // The first had to go; the content of the last was too much.
+    // The first had to go; the content of the last two was too much.
     let presence = parse("<presence />");
-    let jid = "s1099@sat.test/x".to_owned();
-    assert_eq!(known, [ContactOutput::Available { jid, presence }]);
+    let bare = |jid: &str| ContactOutput::Available {
+        jid: jid.to_owned(),
+        presence: presence.clone(),
+    };
+    assert_eq!(known, [bare("s1099@sat.test/x"), bare("s@sat.test/x")]);
 }
 
 #[test]

@@ -77,6 +77,20 @@ fn missed_client_whose_pings_do_not_come_back_is_there() {
 }
 
 #[test]
+fn readings_for_newcomers_do_not_make_the_silence_longer() {
+    let mut scene = behind_another_server();
+    scene.contacts.handle_returned(BEHIND[1]);
+    scene.outputs();
+    scene.sent();
+
+    // They are 1, 2, 4, 8 and 16 s apart.
+    for number in 0..5 {
+        scene.hear(&format!("<presence from='new-{number}@sat.test/osad'/>"));
+        assert_eq!(scene.read(&BEHIND), [], "{number}");
+    }
+}
+
+#[test]
 fn missed_client_is_forgotten_when_its_server_or_it_says_more() {
     let mut scene = behind_another_server();
     let gone = |kind: &str, jid: &str| format!("<presence from='{jid}' type='{kind}'/>");

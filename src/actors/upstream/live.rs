@@ -20,6 +20,8 @@ use crate::protocol::stream::client::{ClientConfig, ClientEnd, ClientStream, Rol
 
 /// Bytes that may wait for the server: some thousand requests.
 const ROOM: usize = 4 * 1024 * 1024;
+/// Contacts that a component says goodbye to: so many fit into that room.
+const FAREWELLS_MAX: usize = 15_000;
 /// Subscriptions and the like go at this pace, beside requests: jabberd2 lets one client send 1 000 stanzas a second.
 const STANZAS_AT_ONCE: usize = 25;
 /// The same for a component, whom no server takes for a flood, and who says more.
@@ -142,7 +144,7 @@ impl Live {
 
     /// Says goodbye to all who are to know, and ends the stream.
     pub(super) fn take_leave(&mut self) {
-        for farewell in self.contacts.iter().flat_map(Contacts::farewells) {
+        for farewell in self.contacts.iter().flat_map(Contacts::farewells).take(FAREWELLS_MAX) {
             self.stream.send(&farewell);
         }
         self.stream.close();

@@ -2,16 +2,17 @@
 //!
 //! ```text
 //!                  a message or a ping comes back
-//!   there ────────────────────────────────────────────────► missed: pinged at each reading
+//!   there ────────────────────────────────────────────────► missed: pinged in each round
 //!     ▲                                                        │
-//!     └── presence, an answer, or silence over three readings ─┘
+//!     └── presence, an answer, or silence over three rounds ─┘
 //! ```
 //!
-//! At each reading one client of each other server is pinged (XEP-0199); if it is missed, so may be its neighbours, who are pinged
+//! In each round, which is a minute, one client of each other server is pinged (XEP-0199); if it is missed, so may be its neighbours, who are pinged
 //! then. Existing agents answer no ping, and are there as long as none comes back.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use minidom::Element;
 
@@ -21,8 +22,10 @@ use crate::protocol::stanza::{bare, set_attribute};
 
 /// Marks our pings, and their answers.
 pub const CONTACT_PING_ID: &str = "contact";
-/// Readings over which a client that is missed has kept silent: longer than servers try to find each other, for a minute.
-const SILENT_READINGS: u8 = 3;
+/// Rounds over which a client that is missed has kept silent: longer than servers try to find each other, for a minute.
+const SILENT_ROUNDS: u8 = 3;
+/// How long a round takes at least. Readings may follow each other faster, while clients register.
+const ROUND: Duration = Duration::from_secs(60);
 
 /// See the [module](self). JIDs are full, but for those that are asked for.
 #[derive(Debug)]
@@ -31,10 +34,11 @@ pub(super) struct Doubts {
     own_domain: Box<str>,
     /// By domain.
     there: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
-    /// Over how many readings they have kept silent.
+    /// Over how many rounds they have kept silent.
     missed: BTreeMap<Box<str>, u8>,
-    /// Domains all of whose clients were pinged since the last reading.
+    /// Domains all of whose clients were pinged in this round.
     doubted: BTreeSet<Box<str>>,
+    round_ends: Option<Instant>,
     pings: VecDeque<Box<str>>,
 }
 
@@ -49,13 +53,13 @@ impl Contacts {
     /// This full JID answered a ping of [`Contacts::next_stanza`].
     pub fn handle_answered(&mut self, jid: &str) {
         if self.doubts.missed.contains_key(jid) {
-            self.see(jid.to_owned(), available());
+            self.see(jid.to_owned(), plain_presence());
         }
     }
 
-    pub(super) fn find_the_missed(&mut self) {
-        for jid in self.doubts.handle_reading() {
-            self.see(jid.into(), available());
+    pub(super) fn find_the_missed(&mut self, now: Instant) {
+        for jid in self.doubts.handle_reading(now) {
+            self.see(jid.into(), plain_presence());
         }
     }
 
@@ -81,6 +85,7 @@ impl Doubts {
             there: BTreeMap::new(),
             missed: BTreeMap::new(),
             doubted: BTreeSet::new(),
+            round_ends: None,
             pings: VecDeque::new(),
         }
     }
@@ -115,14 +120,18 @@ impl Doubts {
     }
 
     /// The registrations are read again. Whose pings came to rest somewhere, instead of coming back, is there.
-    fn handle_reading(&mut self) -> Vec<Box<str>> {
+    fn handle_reading(&mut self, now: Instant) -> Vec<Box<str>> {
+        if self.round_ends.is_some_and(|end| now < end) {
+            return Vec::new();
+        }
+        self.round_ends = Some(now + ROUND);
         self.doubted.clear();
         let samples = self.there.values().filter_map(BTreeSet::first).cloned();
         self.pings = samples.collect();
         let mut silent = Vec::new();
-        for (jid, readings) in &mut self.missed {
-            *readings += 1;
-            if *readings > SILENT_READINGS {
+        for (jid, rounds) in &mut self.missed {
+            *rounds += 1;
+            if *rounds > SILENT_ROUNDS {
                 silent.push(jid.clone());
             } else {
                 self.pings.push_back(jid.clone());
@@ -158,7 +167,7 @@ impl Doubts {
     }
 }
 
-fn available() -> Element {
+fn plain_presence() -> Element {
     Element::bare("presence", ns::CLIENT)
 }
 

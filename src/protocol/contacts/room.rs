@@ -11,6 +11,8 @@ use crate::protocol::ns;
 const PLACES: usize = 1_024;
 /// A presence of more bytes keeps its place, but not its content.
 const PRESENCE_BYTES_MAX: usize = 16 * 1_024;
+/// Nor does one of more elements, which take 50 times as much memory as bytes. An announcement has at most some 70.
+const PRESENCE_ELEMENTS_MAX: usize = 128;
 
 /// What somebody did.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,14 +33,20 @@ impl Held {
             Self::Presence(presence) => {
                 let mut text = String::new();
                 write_element(&presence, &mut text);
-                Self::Presence(match text.len() {
-                    ..=PRESENCE_BYTES_MAX => presence,
-                    _ => Element::bare("presence", ns::CLIENT),
+                let is_small = text.len() <= PRESENCE_BYTES_MAX && elements(&presence) <= PRESENCE_ELEMENTS_MAX;
+                Self::Presence(match is_small {
+                    true => presence,
+                    false => Element::bare("presence", ns::CLIENT),
                 })
             }
             Self::Subscribe => self,
         }
     }
+}
+
+/// How many there are, with itself; no deeper than a stanza may be.
+fn elements(element: &Element) -> usize {
+    1 + element.children().map(elements).sum::<usize>()
 }
 
 /// The room.

@@ -13,6 +13,9 @@ use crate::protocol::roster::items;
 use crate::protocol::stanza::{StanzaFault, bare, set_attribute, write_error, write_result};
 use crate::protocol::stream::Output;
 
+/// An answer repeats the id of what anybody asked, escaped. One longer than the server takes from us would end the connection.
+const ID_BYTES_MAX: usize = 1_024;
+
 /// Marks the request for the roster, and its answer.
 pub(super) const ROSTER_ID: &str = "roster";
 
@@ -132,6 +135,9 @@ impl Open {
 
     /// Answers pings (XEP-0199), takes the roster, and acknowledges its pushes (RFC 6121, section 2.1.6).
     fn handle_iq(&self, iq: &Element, context: &mut Context<'_>) {
+        if iq.attr("id").is_some_and(|id| id.len() > ID_BYTES_MAX) {
+            return;
+        }
         let kind = iq.attr("type");
         let from_server = self.is_from_server(iq);
         let is_roster = iq.attr("id") == Some(ROSTER_ID) && from_server;
