@@ -33,7 +33,7 @@ impl SystemPush {
             kind: opening.kind,
             last_number: opening.record.last_number,
             number_before,
-            outstanding: Outstanding::None,
+            outstanding: before.map_or(Outstanding::None, |before| before.outstanding),
             open: Vec::new(),
             actions: Vec::new(),
             last_change: opening.work.last_change,
@@ -57,8 +57,9 @@ impl SystemPush {
     /// Settles what was open before: what a new agent announces goes on, the rest is lost. A request that was made on this
     /// very connection is not: the announcement was on its way as well, and speaks of the time before.
     fn restore(&mut self, record: PushRecord, announcement: Option<&Announcement>, turn: &mut Turn<'_>) {
+        let on_its_way = std::mem::replace(&mut self.outstanding, Outstanding::None);
         let Some(announcement) = announcement else {
-            return self.resume(record, turn);
+            return self.resume(record, on_its_way, turn);
         };
         let running = announcement.running;
         let started_up_to = running.map_or(RequestNumber::default(), |run| run.covers);
@@ -66,7 +67,7 @@ impl SystemPush {
         for mut request in record.open {
             let number = request.number;
             if number > received_up_to && number > self.number_before {
-                self.take_up(request, turn);
+                self.take_up(request, on_its_way, turn);
                 continue;
             }
             let was_answered = matches!(request.state, RequestState::Answered | RequestState::Started(_));
@@ -97,25 +98,31 @@ impl SystemPush {
     }
 
     /// Goes on after a new poller took over while the connection lived, or until a new agent announces itself anew.
-    fn resume(&mut self, record: PushRecord, turn: &mut Turn<'_>) {
+    fn resume(&mut self, record: PushRecord, on_its_way: Outstanding, turn: &mut Turn<'_>) {
         self.wait = record.wait;
         for request in record.open {
-            self.take_up(request, turn);
+            self.take_up(request, on_its_way, turn);
         }
         for covered in &record.covered {
             self.mark_covered(record.last_number, std::slice::from_ref(covered));
         }
     }
 
-    /// Goes on with a request as it stands.
-    fn take_up(&mut self, request: OpenRequest, turn: &mut Turn<'_>) {
-        match request.state {
-            RequestState::Claimed => self.note(Step::Lost(request.number, LossReason::NotSent), turn),
-            RequestState::Sent => {
+    /// Goes on with a request as it stands. What this connection was given last, the store may not have as sent yet.
+    fn take_up(&mut self, request: OpenRequest, on_its_way: Outstanding, turn: &mut Turn<'_>) {
+        match (request.state, on_its_way) {
+            (RequestState::Claimed, Outstanding::Claimed(number, _) | Outstanding::Sent(number, _))
+                if number == request.number =>
+            {
+                self.mark_covered(number, &request.covers);
+                self.outstanding = on_its_way;
+            }
+            (RequestState::Claimed, _) => self.note(Step::Lost(request.number, LossReason::NotSent), turn),
+            (RequestState::Sent, _) => {
                 self.mark_covered(request.number, &request.covers);
                 self.outstanding = Outstanding::Sent(request.number, request.since + turn.policy.lease);
             }
-            RequestState::Answered | RequestState::Started(_) => self.keep_open(request),
+            (RequestState::Answered | RequestState::Started(_), _) => self.keep_open(request),
         }
     }
 
